@@ -1,0 +1,1 @@
+"""What is: makes one host run what the operator placed on it."""

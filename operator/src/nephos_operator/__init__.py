@@ -1,0 +1,1 @@
+"""What should be: turns the users' objects into placement, addresses and claims."""
