@@ -1,0 +1,46 @@
+"""Field types that several kinds share, each with its bounds, so that a bad value is refused at apply."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nephos_api.schema.rules import rule
+
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A name of an object in the same namespace: a DNS label (RFC 1123)."""
+
+Uid = Annotated[str, Field(min_length=1, max_length=36)]
+"""A Kubernetes UID."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
+"""A name of an object whose names are DNS subdomains, such as a Host (a node's name)."""
+
+IPAddress = Annotated[
+    str,
+    Field(min_length=2, max_length=45),
+    rule("isIP(self)", "must be an IP address, such as 10.10.0.11"),
+]
+
+IPv4Or6Prefix = Annotated[
+    str,
+    Field(min_length=4, max_length=49),
+    rule("isCIDR(self)", "must be a network in CIDR notation, such as 10.10.0.0/24"),
+    rule(
+        "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+        "has host bits set; write the network's own address, such as 10.10.0.0/24 for 10.10.0.5/24",
+    ),
+]
+
+MacAddress = Annotated[
+    str,
+    Field(min_length=17, max_length=17, pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"),
+]
+"""A unicast MAC address in lower case, such as 52:54:00:12:34:56."""
+
+Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+
+Sentence = Annotated[str, Field(max_length=1024)]
+Timestamp = Annotated[str, Field(max_length=32)]
+"""RFC 3339, UTC, microseconds where a duration is read off it."""

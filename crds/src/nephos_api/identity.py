@@ -1,0 +1,28 @@
+"""Names that derive from UIDs, so that a second try finds what the first one made."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+_LOCALLY_ADMINISTERED: Final = "52:54:00"
+"""QEMU's prefix for guests; tools know it as such."""
+
+
+def port_name(server_name: str, interface_name: str) -> str:
+    """Return the name of the Port of a Server's NIC."""
+    return f"{server_name}-{interface_name}"
+
+
+def mac_address(uid: str, interface_name: str = "") -> str:
+    """Return the MAC address of the NIC ``interface_name`` of the object with that UID."""
+    digest = hashlib.sha256(f"{uid}/{interface_name}".encode()).hexdigest()
+    return f"{_LOCALLY_ADMINISTERED}:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}"
+
+
+def device_name(prefix: str, uid: str) -> str:
+    """Return a name for a network device of the object: prefix (≤ 4 characters) and 11 of its UID's digest.
+
+    The kernel takes 15 characters (IFNAMSIZ − 1, if.h).
+    """
+    return f"{prefix}{hashlib.sha256(uid.encode()).hexdigest()[:11]}"

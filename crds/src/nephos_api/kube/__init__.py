@@ -1,0 +1,1 @@
+"""The Kubernetes I/O that both sides share."""

@@ -1,0 +1,1 @@
+"""The loop that operator, agent and image service share: keys in, one result out."""

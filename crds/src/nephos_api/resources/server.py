@@ -1,0 +1,223 @@
+"""Server: a virtual machine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from nephos_api.fields import IPAddress, MacAddress, Name, ObjectName, Sentence, Sha256, Timestamp, Uid
+from nephos_api.metadata import Column, KindInfo, Resource, Status
+from nephos_api.model import ApiModel
+from nephos_api.resources.image import ImageFormat
+from nephos_api.schema.rules import immutable, rule
+
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15, pattern=r"^[a-z0-9]+$")]
+
+
+class NetworkInterface(ApiModel):
+    """A NIC of a Server. Its Port is named <server>-<name>."""
+
+    name: InterfaceName = "net0"
+    """Lower-case letters and digits; each NIC of a Server has its own name."""
+    network: Name
+    """The Network in the same namespace."""
+    addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16)] = ()
+    """Addresses that it asks for; absent means any one free address of the Network."""
+
+
+class ServerState(StrEnum):
+    """What a Server should be."""
+
+    ACTIVE = "Active"
+    SHUTOFF = "Shutoff"
+
+
+class RestartPolicy(StrEnum):
+    """What happens when the guest ends by itself."""
+
+    NEVER = "Never"
+    ON_FAILURE = "OnFailure"
+    ALWAYS = "Always"
+
+
+class ServerSpec(ApiModel):
+    """What the Server should be."""
+
+    flavor: Annotated[Name, immutable("spec.flavor")]
+    """Its size."""
+    image: Annotated[Name, immutable("spec.image")]
+    """What its disk is made from: an Image in the same namespace, or in nephos-catalog."""
+    networks: Annotated[
+        tuple[NetworkInterface, ...],
+        Field(max_length=16, json_schema_extra={"mapKey": "name"}),
+        immutable("spec.networks"),
+    ] = ()
+    """Its NICs, in order."""
+    server_group: Annotated[Name | None, immutable("spec.serverGroup")] = None
+    """The ServerGroup that says with or apart from whom it runs."""
+    key_pairs: Annotated[tuple[Name, ...], Field(max_length=16), immutable("spec.keyPairs")] = ()
+    """KeyPairs whose keys the guest takes in."""
+    user_data: Annotated[str | None, Field(max_length=65_535), immutable("spec.userData")] = None
+    """What the guest runs at its first boot (a shell script, cloud-config …); no place for secrets."""
+    config_drive: Annotated[bool, immutable("spec.configDrive")] = False
+    """Give metadata on a disk too, for guests without DHCP or for early boot."""
+    metadata: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=255)],
+            Annotated[str, Field(max_length=255)],
+        ],
+        Field(max_length=128),
+    ] = Field(default_factory=dict)
+    """Key and value pairs that the guest can read from the metadata service."""
+    availability_zone: Annotated[Name | None, immutable("spec.availabilityZone")] = None
+    """The zone of its Host; absent means any."""
+    state: ServerState = ServerState.ACTIVE
+    """Active or Shutoff."""
+    restart_policy: RestartPolicy = RestartPolicy.NEVER
+    """What happens when the guest ends by itself."""
+
+
+class ServerPhase(StrEnum):
+    """Where the Server stands (Nova's API status). Those that this version reaches."""
+
+    BUILD = "Build"
+    ACTIVE = "Active"
+    SHUTOFF = "Shutoff"
+    PAUSED = "Paused"
+    REBOOT = "Reboot"
+    HARD_REBOOT = "HardReboot"
+    ERROR = "Error"
+    UNKNOWN = "Unknown"
+    DELETING = "Deleting"
+
+
+class ServerAddress(ApiModel):
+    """An address of the Server."""
+
+    name: InterfaceName
+    """The NIC."""
+    network: Name
+    """The Network."""
+    address: IPAddress
+    """The address."""
+    mac: MacAddress
+    """The NIC's MAC address."""
+
+
+class ServerFlavor(ApiModel):
+    """The Flavor's values, as they were when the Server was made."""
+
+    name: Name
+    """The Flavor's name."""
+    vcpus: Annotated[int, Field(ge=1)]
+    """Virtual CPUs."""
+    memory_mib: Annotated[int, Field(ge=1)]
+    """Memory in MiB."""
+    disk_gib: Annotated[int, Field(ge=1)]
+    """Root disk in GiB."""
+
+
+class ServerImage(ApiModel):
+    """The Image's content, as it was when the Server was made."""
+
+    name: Name
+    """The Image's name."""
+    namespace: Name
+    """Where it was found: the Server's own namespace, or nephos-catalog."""
+    uid: Uid
+    """Its UID."""
+    sha256: Sha256
+    """Its content."""
+    format: ImageFormat
+    """Its format."""
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Bytes of the file."""
+    virtual_size_bytes: Annotated[int, Field(ge=0)]
+    """Bytes of the disk."""
+    machine_type: Annotated[str | None, Field(max_length=63)] = None
+    """QEMU machine type that the image asks for."""
+    firmware: Annotated[str, Field(max_length=15)] = "BIOS"
+    """BIOS or UEFI."""
+
+
+class ServerKey(ApiModel):
+    """A public key, as it was when the Server was made."""
+
+    name: Name
+    """The KeyPair's name."""
+    public_key: Annotated[str, Field(max_length=16_384)]
+    """In OpenSSH's format."""
+
+
+class PlacementRefusal(ApiModel):
+    """The agent's word that the Server does not fit on its host."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    """The placementEpoch that is refused."""
+    reason: Sentence
+    """Why, in a sentence."""
+
+
+class ServerStatus(Status):
+    """Where the Server stands.
+
+    The operator owns host, placementEpoch, addresses, flavor, image and keyPairs, and phase and conditions while the
+    Server is unplaced; the agent of the host owns the rest.
+    """
+
+    phase: ServerPhase | None = None
+    """Where the Server stands."""
+    host: ObjectName | None = None
+    """The Host that it runs on."""
+    placement_epoch: Annotated[int | None, Field(ge=1)] = None
+    """Grows with every placement; what an older one still does is refused."""
+    placement_refused: PlacementRefusal | None = None
+    """The agent's word that the Server does not fit on its host."""
+    addresses: Annotated[tuple[ServerAddress, ...], Field(max_length=256)] = ()
+    """Its addresses."""
+    address_list: Annotated[str | None, Field(max_length=4096)] = None
+    """The addresses in one string, for people."""
+    flavor: ServerFlavor | None = None
+    """The Flavor's values."""
+    image: ServerImage | None = None
+    """The Image's content."""
+    key_pairs: Annotated[tuple[ServerKey, ...], Field(max_length=16)] = ()
+    """The keys that the guest takes in."""
+    phase_transitions: Annotated[dict[Annotated[str, Field(max_length=31)], Timestamp], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """When each phase was last entered (RFC 3339 with microseconds)."""
+    stopped_at_generation: Annotated[int | None, Field(ge=0)] = None
+    """The generation at which the guest powered itself off and stays so; a change of the spec starts it again."""
+
+
+class Server(Resource):
+    """A virtual machine."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Server",
+        plural="servers",
+        short_names=("srv",),
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Flavor", ".spec.flavor"),
+            Column("Image", ".spec.image"),
+            Column("Addresses", ".status.addressList"),
+            Column("Host", ".status.host", wide=True),
+            Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        selectable_fields=(".status.host", ".spec.serverGroup"),
+        rules=(
+            rule(
+                "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 47",
+                "metadata.name is the guest's host name too, and its ports are named after it:"
+                " use at most 47 lower-case letters, digits and '-'",
+            ),
+        ),
+    )
+
+    spec: ServerSpec
+    status: ServerStatus = ServerStatus()

@@ -1,0 +1,1 @@
+"""Virtual machines on this host: libvirt, and an in-memory twin."""

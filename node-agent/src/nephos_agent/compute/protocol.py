@@ -1,0 +1,138 @@
+"""What the agent needs of a hypervisor. Both drivers pass ``tests/contract/test_compute.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from nephos_api.resources.host import Hypervisor
+
+
+class DomainState(StrEnum):
+    """Whether a domain runs."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    SHUTOFF = "Shutoff"
+    CRASHED = "Crashed"
+
+
+class StopReason(StrEnum):
+    """How a domain that does not run came to its end."""
+
+    GUEST = "Guest"
+    """The guest powered itself off (or was asked to by ACPI)."""
+    DESTROYED = "Destroyed"
+    """Its power was cut from outside."""
+    FAILED = "Failed"
+    """QEMU died, or the guest crashed."""
+    NEVER_STARTED = "NeverStarted"
+
+
+@dataclass(frozen=True)
+class NicSpec:
+    """A NIC: an existing tap of that name becomes a virtio device with that MAC."""
+
+    tap: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """What a domain is made of; rendered to XML by a pure function."""
+
+    server_uid: str
+    """Also the domain's UUID."""
+    server_name: str
+    namespace: str
+    cloud_id: str
+    placement_epoch: int
+    vcpus: int
+    memory_mib: int
+    disk: Path
+    """A qcow2 overlay."""
+    config_drive: Path | None
+    console_log: Path
+    nics: tuple[NicSpec, ...]
+    machine_type: str = "q35"
+    firmware: str = "BIOS"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain of this cloud, as found on the hypervisor."""
+
+    server_uid: str
+    name: str
+    namespace: str
+    server_name: str
+    state: DomainState
+    stop_reason: StopReason | None
+    """Only where the state is Shutoff or Crashed."""
+    spec_hash: str
+    placement_epoch: int
+    vcpus: int
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class ComputeFacts:
+    """What the hypervisor says of itself."""
+
+    hypervisor: Hypervisor
+    architecture: str
+    machine_types: tuple[str, ...]
+    firmwares: tuple[str, ...]
+    vcpus: int
+    memory_mib: int
+
+
+DomainListener = Callable[[str], None]
+"""Called in the event loop with the server UID of a domain that started, stopped, rebooted or changed."""
+
+
+class ComputeDriver(Protocol):
+    """Every call may be repeated: what is so already is no error. Raises ``TemporaryFault`` while libvirtd is away."""
+
+    async def start(self, listener: DomainListener) -> None:
+        """Connect (and reconnect for ever in the background); ``listener("")`` means: look at everything again."""
+
+    async def close(self) -> None:
+        """Disconnect; guests go on."""
+
+    async def facts(self) -> ComputeFacts:
+        """Return what the hypervisor is."""
+
+    async def domains(self) -> tuple[Domain, ...]:
+        """Return the domains that carry this cloud's mark."""
+
+    async def domain(self, server_uid: str) -> Domain | None:
+        """Return that domain, or None where the hypervisor knows it is not there."""
+
+    async def define(self, spec: DomainSpec) -> None:
+        """Define the domain, or change the definition of one that is off."""
+
+    async def start_paused(self, server_uid: str) -> None:
+        """Power on, with the CPUs stopped, so that taps can be moved and filtered before the first frame."""
+
+    async def resume(self, server_uid: str) -> None:
+        """Let the CPUs run."""
+
+    async def request_shutdown(self, server_uid: str) -> None:
+        """Press the power button (ACPI); the guest may take its time or ignore it."""
+
+    async def request_reboot(self, server_uid: str) -> None:
+        """Ask the guest to reboot (guest agent or ACPI)."""
+
+    async def reset(self, server_uid: str) -> None:
+        """Reset the guest's power, devices kept."""
+
+    async def destroy(self, server_uid: str) -> None:
+        """Cut the power."""
+
+    async def undefine(self, server_uid: str) -> None:
+        """Forget a domain that is off."""

@@ -1,0 +1,1 @@
+"""Processes that outlive the agent: transient systemd units, or a supervisor in the local cloud."""

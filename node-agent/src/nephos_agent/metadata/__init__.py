@@ -1,0 +1,1 @@
+"""What guests read about themselves: the metadata service and the config drive."""

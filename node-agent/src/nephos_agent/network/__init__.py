@@ -1,0 +1,1 @@
+"""Tenant networks on this host: the kernel, dnsmasq, and an in-memory twin."""

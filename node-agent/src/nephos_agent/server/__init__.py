@@ -1,0 +1,1 @@
+"""How a Server on this host is brought to what it should be."""
