@@ -69,7 +69,7 @@ class Kubernetes(Protocol):
         """Return the object, or None."""
 
     async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:
-        """Return the objects; large lists are read in pages. Objects that don't fit the model are logged and left out."""
+        """Return the objects, read in pages; those that don't fit the model are logged and left out."""
 
     def watch(self, kind: type[R], selection: Selection, resource_version: str) -> AsyncIterator[WatchEvent[R]]:
         """Yield events from that version on, bookmarks included, until the server ends the watch.

@@ -1,0 +1,26 @@
+"""Writing files whole, with the mode they need, and only when they change."""
+
+import os
+from pathlib import Path
+
+
+def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
+    """Write `content` to `path` in one step, making its folder. Return whether the file changed."""
+    data = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
+    draft.replace(path)
+    return True
+
+
+def tail(path: Path, *, lines: int = 15, most_bytes: int = 16_384) -> str:
+    """Return the last lines of a text file, or an empty string if there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - most_bytes))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,22 @@
+"""Packs a folder into an initramfs whose bytes depend on names, modes and contents alone."""
+
+import os
+from pathlib import Path
+
+from nephos_dev.images.tools import Tools
+
+
+def pack(tools: Tools, root: Path, target: Path) -> None:
+    """Write a folder as a newc archive, owned by root, sorted, with one fixed time."""
+    epoch = int(tools.environment["SOURCE_DATE_EPOCH"])
+    paths = sorted(path.relative_to(root) for path in root.rglob("*"))
+    for path in paths:
+        os.utime(root / path, (epoch, epoch), follow_symlinks=False)
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    archive = tools.run(
+        "pack the initramfs",
+        ["cpio", "--null", "--create", "--quiet", "--format=newc", "--owner=+0:+0", "--reproducible"],
+        stdin=names,
+        cwd=root,
+    )
+    target.write_bytes(archive)

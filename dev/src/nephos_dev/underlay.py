@@ -1,0 +1,72 @@
+"""The network under the cloud: a bridge in a namespace of its own, the machine and every host with one leg on it.
+
+The bridge is not in the machine's namespace, where a firewall (Docker's, say) may drop bridged frames.
+"""
+
+import subprocess
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from pyroute2 import IPRoute, NetNS, netns
+
+from nephos_dev.layout import HostLayout, Layout
+
+_BRIDGE = "underlay"
+_HOST_INTERFACE = "eth0"
+_NETNS_FOLDER = Path("/run/netns")
+
+
+def ensure_underlay(layout: Layout) -> None:
+    """Make the bridge and the machine's leg on it, as far as they are missing."""
+    _ensure_namespace(layout.underlay_netns)
+    with IPRoute() as machine, NetNS(layout.underlay_netns) as underlay:
+        if not underlay.link_lookup(ifname=_BRIDGE):
+            underlay.link("add", ifname=_BRIDGE, kind="bridge")
+            underlay.link("set", index=_index(underlay, _BRIDGE), state="up")
+        if not machine.link_lookup(ifname=layout.underlay_interface):
+            peer = {"ifname": "machine", "net_ns_fd": layout.underlay_netns}
+            machine.link("add", ifname=layout.underlay_interface, kind="veth", peer=peer)
+        underlay.link("set", index=_index(underlay, "machine"), master=_index(underlay, _BRIDGE), state="up")
+        _configure(machine, layout.underlay_interface, layout.gateway, layout.underlay.prefixlen)
+
+
+def ensure_host_namespace(layout: Layout, host: HostLayout) -> None:
+    """Make a host's network namespace with its leg on the underlay, as far as they are missing."""
+    _ensure_namespace(host.netns)
+    with NetNS(layout.underlay_netns) as underlay, NetNS(host.netns) as namespace:
+        if not namespace.link_lookup(ifname=_HOST_INTERFACE):
+            peer = {"ifname": _HOST_INTERFACE, "net_ns_fd": host.netns}
+            underlay.link("add", ifname=host.name, kind="veth", peer=peer)
+        underlay.link("set", index=_index(underlay, host.name), master=_index(underlay, _BRIDGE), state="up")
+        _configure(namespace, _HOST_INTERFACE, host.address, host.prefix_length)
+        namespace.route("replace", dst="default", gateway=str(layout.gateway))
+
+
+def remove_namespace(name: str) -> None:
+    """Remove a network namespace, and with it the devices in it and their peers. Nothing happens if there is none."""
+    if name in netns.listnetns():
+        netns.remove(name)
+
+
+def release_namespace_folder() -> None:
+    """Undo the mount that the first `ip netns add` of a machine leaves, once no namespace is left."""
+    if _NETNS_FOLDER.is_dir() and not any(_NETNS_FOLDER.iterdir()) and _NETNS_FOLDER.is_mount():
+        # EBUSY is the right answer to a namespace that somebody made meanwhile, so the result is not looked at.
+        subprocess.run(["umount", str(_NETNS_FOLDER)], check=False, stderr=subprocess.DEVNULL)
+
+
+def _ensure_namespace(name: str) -> None:
+    if name not in netns.listnetns():
+        netns.create(name)
+    with NetNS(name) as namespace:
+        namespace.link("set", index=_index(namespace, "lo"), state="up")
+
+
+def _configure(route: IPRoute, interface: str, address: IPv4Address, prefix_length: int) -> None:
+    index = _index(route, interface)
+    route.addr("replace", index=index, address=str(address), prefixlen=prefix_length)
+    route.link("set", index=index, state="up")
+
+
+def _index(route: IPRoute, interface: str) -> int:
+    return int(route.link_lookup(ifname=interface)[0])
