@@ -154,9 +154,12 @@ def _build(toolset: Toolset, folder: Path, progress: Progress) -> None:
 def _run(command: list[str], module: Path, log: Path, progress: Progress) -> None:
     environment = os.environ | {"CGO_ENABLED": os.environ.get("CGO_ENABLED", "1"), "GOTOOLCHAIN": "local"}
     compiled, noted = 0, time.monotonic()
-    with log.open("w") as file, subprocess.Popen(
-        command, cwd=module, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command, cwd=module, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
         for line in process.stdout or ():
             file.write(line)
             file.flush()

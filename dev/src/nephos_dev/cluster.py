@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,10 @@ class Cluster:
 
     def ready(self) -> bool:
         """Return whether the API server says that it is ready."""
-        with self.client(timeout_s=2).session as session:
+        client = self.client(timeout_s=2)
+        with client.session:
             try:
-                url = f"{pykube.KubeConfig.from_file(str(self.kubeconfig)).cluster['server']}/readyz"
-                return bool(session.get(url, timeout=2).status_code == 200)
+                return bool(client.session.get(f"{client.url}/readyz", timeout=2).status_code == HTTPStatus.OK)
             except OSError:
                 return False
 
@@ -69,10 +70,11 @@ class Cluster:
         if node:
             spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Node", "name": node}
         client = self.client()
-        response = client.post(
-            url=f"serviceaccounts/{account}/token",
-            namespace=namespace,
-            data=json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}),
-        )
-        client.raise_for_status(response)
-        return str(response.json()["status"]["token"])
+        with client.session:
+            response = client.post(
+                url=f"serviceaccounts/{account}/token",
+                namespace=namespace,
+                json={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+            )
+            client.raise_for_status(response)
+            return str(response.json()["status"]["token"])

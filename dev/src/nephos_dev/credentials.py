@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import yaml
-from nephos_api import pki
 
+from nephos_api import pki
 from nephos_dev import files
 from nephos_dev.layout import HostLayout, Layout
 
@@ -29,13 +29,9 @@ def ensure_control_plane(layout: Layout) -> None:
         dns_names=("kubernetes.default.svc", "kubernetes.default", "kubernetes", "localhost"),
         addresses=(layout.gateway, _LOOPBACK, IPv4Address("10.96.0.1")),
     )
-    admin = _ensure_issued(
-        folder, "admin", authority, common_name="nephos-admin", organizations=("system:masters",)
-    )
+    admin = _ensure_issued(folder, "admin", authority, common_name="nephos-admin", organizations=("system:masters",))
     _write_certificate_kubeconfig(layout, layout.kubeconfig, admin)
-    manager = _ensure_issued(
-        folder, "controller-manager", authority, common_name="system:kube-controller-manager"
-    )
+    manager = _ensure_issued(folder, "controller-manager", authority, common_name="system:kube-controller-manager")
     _write_certificate_kubeconfig(layout, layout.kubeconfigs / "kube-controller-manager", manager)
 
 

@@ -86,6 +86,7 @@ class Layout:
 
     name: str
     slot: int
+    cloud_id: str
     work_tree: Path = WORK_TREE
     cache: Path
     runtime_root: Path = RUNTIME_ROOT

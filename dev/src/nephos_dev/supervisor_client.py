@@ -19,11 +19,12 @@ _RESTARTS_THAT_ARE_ENOUGH = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessState:
-    """What a supervisor says of one process. `pid` is 0 while it does not run."""
+    """What a supervisor says of one process. `pid` is 0 while it does not run; `started_at` in seconds of the epoch."""
 
     name: str
     state: str
     pid: int
+    started_at: int
     description: str
     log: Path
 
@@ -101,7 +102,7 @@ class Supervisor:
         def probe() -> None:
             state = self.process(name)
             if state.state in {"BACKOFF", "FATAL"}:
-                seen.add(hash(state.description))
+                seen.add(state.started_at)
                 if len(seen) >= _RESTARTS_THAT_ARE_ENOUGH or state.state == "FATAL":
                     raise FailureError(f"{name} ends as soon as it is started ({state.description})", state.log)
             if state.state != "RUNNING" and not state.pid:
@@ -113,7 +114,7 @@ class Supervisor:
         except FailureError as failure:
             raise FailureError(str(failure), failure.log or self.process(name).log) from failure
 
-    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401  # why: XML-RPC answers are untyped
+    def _call(self, method: str, *arguments: object) -> Any:  # why: XML-RPC answers are untyped
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
@@ -129,6 +130,7 @@ def _state(info: dict[str, Any]) -> ProcessState:
         name=info["name"],
         state=info["statename"],
         pid=info["pid"],
+        started_at=info["start"],
         description=info["description"] or info["spawnerr"],
         log=Path(info["stdout_logfile"]),
     )

@@ -10,7 +10,7 @@ from nephos_dev.progress import FailureError
 T = TypeVar("T")
 
 
-class NotYet(Exception):  # noqa: N818  # why: a state that passes, not an error
+class NotYet(Exception):  # why: a state that passes, not an error
     """The condition does not hold yet; the text says what is missing."""
 
 

@@ -1,0 +1,58 @@
+"""The command line of the local cloud."""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+from rich.console import Console
+
+from nephos_dev.claim import ClaimError
+from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.layout import LayoutError
+from nephos_dev.progress import FailureError, Lines, StepError, show_failure
+
+_console = Console(soft_wrap=True)
+
+
+def _reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the errors that people can do something about into a sentence and exit status 1."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:  # why: hands on whatever click passes
+        try:
+            command(*arguments, **options)
+        except StepError as error:
+            show_failure(_console, error)
+            sys.exit(1)
+        except (FailureError, ClaimError, LayoutError) as error:
+            _console.print(f"[red]Failed:[/red] {error}", highlight=False)
+            sys.exit(1)
+
+    return run
+
+
+@click.group()
+def main() -> None:
+    """The local cloud: a real control plane and hosts in network namespaces. NEPHOS_CLOUD names it."""
+
+
+@main.command()
+@click.option("--hosts", default=2, show_default=True, help="How many hosts.")
+@click.option("--operators", default=1, show_default=True, help="How many replicas of the operator.")
+@_reported
+def up(hosts: int, operators: int) -> None:
+    """Bring the cloud up, reusing what is there."""
+    begun = time.monotonic()
+    cloud = Cloud(progress=Lines(_console))
+    cloud.up(Plan(hosts=hosts, operators=operators))
+    _console.print(f"Up after {time.monotonic() - begun:.1f} s. export KUBECONFIG={cloud.layout.kubeconfig}")
+
+
+@main.command()
+@_reported
+def down() -> None:
+    """Take the cloud down; nothing of it is left but the caches."""
+    Cloud(progress=Lines(_console)).down()

@@ -1,0 +1,68 @@
+"""Finding and ending every process of a cloud, also those whose parent is gone."""
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+from nephos_dev.waiting import NotYet, wait_for
+
+MARK = "NEPHOS_DEV_STATE"  # in the environment of every process that a cloud's supervisor started
+_PROC = Path("/proc")
+_GONE_TIMEOUT_S = 30
+
+
+def find(state: Path, mount_namespaces: Iterable[str]) -> set[int]:
+    """Return the processes that carry the cloud's mark or live in the mount namespace of one of its hosts.
+
+    QEMU and its like lose the environment, but never leave the host's mount namespace.
+    """
+    namespaces = set(mount_namespaces) - {mount_namespace(os.getpid())}
+    mark = f"{MARK}={state}".encode()
+    found = set()
+    for entry in _PROC.iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        pid = int(entry.name)
+        if _carries(entry, mark) or mount_namespace(pid) in namespaces:
+            found.add(pid)
+    return found
+
+
+def mount_namespace(pid: int) -> str:
+    """Return the mount namespace of a process (`mnt:[4026531841]`), or an empty string if it is gone."""
+    try:
+        return str((_PROC / str(pid) / "ns" / "mnt").readlink())
+    except OSError:
+        return ""
+
+
+def end_all(state: Path, mount_namespaces: Iterable[str], *, first: Iterable[int] = ()) -> None:
+    """Kill the cloud's processes until none is left; `first` are the supervisors, which would start others again."""
+    namespaces = tuple(mount_namespaces)
+    for pid in first:
+        _kill(pid)
+
+    def none_left() -> None:
+        left = find(state, namespaces)
+        for pid in left:
+            _kill(pid)
+        if left:
+            raise NotYet(f"processes {sorted(left)} are still there")
+
+    wait_for(none_left, what="all processes end", timeout_s=_GONE_TIMEOUT_S)
+
+
+def _carries(entry: Path, mark: bytes) -> bool:
+    try:
+        # A zombie has an empty environment: it is as good as gone.
+        return mark in (entry / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
