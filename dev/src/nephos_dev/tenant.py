@@ -1,0 +1,142 @@
+"""A project of a local cloud, as its user works with it: apply, wait, look, delete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nephos_dev.cluster import Cluster
+from nephos_dev.waiting import NotYet, wait_for
+
+Manifest = Mapping[str, Any]
+_API_VERSION = "nephos.cloud/v1alpha1"
+_ACTIVE_TIMEOUT_S = 60.0
+_GONE_TIMEOUT_S = 60.0
+
+
+def server_manifest(name: str, network: str, **spec: Any) -> Manifest:
+    """Return a Server of flavor and image `tiny` with one NIC; `spec` overrides and adds fields."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "Server",
+        "metadata": {"name": name},
+        "spec": {"flavor": "tiny", "image": "tiny", "networks": [{"network": network}], **spec},
+    }
+
+
+def network_manifests(name: str, cidr: str, **subnet: Any) -> tuple[Manifest, Manifest]:
+    """Return a Network and its one Subnet."""
+    return (
+        {"apiVersion": _API_VERSION, "kind": "Network", "metadata": {"name": name}, "spec": {}},
+        {
+            "apiVersion": _API_VERSION,
+            "kind": "Subnet",
+            "metadata": {"name": f"{name}-v4"},
+            "spec": {"network": name, "cidr": cidr, **subnet},
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A Project and its namespace. Wait functions raise FailureError with what was seen last."""
+
+    cluster: Cluster
+    name: str
+
+    def create(self, **quota: int) -> None:
+        """Make the Project and wait until its namespace is there."""
+        self.cluster.apply_objects(
+            {"apiVersion": _API_VERSION, "kind": "Project", "metadata": {"name": self.name}, "spec": {"quota": quota}}
+        )
+        wait_for(self._project_ready, what=f"Project {self.name}", timeout_s=30)
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply manifests in the project's namespace. Raises FailureError with the API server's sentence."""
+        placed = ({**manifest, "metadata": {**manifest["metadata"], "namespace": self.name}} for manifest in manifests)
+        self.cluster.apply_objects(*placed)
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return an object of the project's namespace, or None."""
+        found = self.cluster.try_kubectl("get", kind, name, f"--namespace={self.name}", "--output=json")
+        if found.returncode:
+            return None
+        document: dict[str, Any] = json.loads(found.stdout)
+        return document
+
+    def all_of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the objects of a kind in the project's namespace."""
+        items: list[dict[str, Any]] = json.loads(
+            self.cluster.kubectl("get", kind, f"--namespace={self.name}", "--output=json")
+        )["items"]
+        return items
+
+    def patch_spec(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
+        """Merge fields into an object's spec."""
+        document = json.dumps({"spec": spec})
+        self.cluster.kubectl("patch", kind, name, f"--namespace={self.name}", "--type=merge", f"--patch={document}")
+
+    def delete(self, kind: str, *names: str, wait: bool = True) -> None:
+        """Delete objects, and unless told otherwise wait until they are gone."""
+        self.cluster.kubectl(
+            "delete",
+            kind,
+            *names,
+            f"--namespace={self.name}",
+            f"--wait={str(wait).lower()}",
+            f"--timeout={_GONE_TIMEOUT_S}s",
+        )
+
+    def wait_phase(self, server: str, phase: str, *, timeout_s: float = _ACTIVE_TIMEOUT_S) -> dict[str, Any]:
+        """Wait until a Server is in that phase and has seen its spec; return it."""
+        return self.wait("server", server, lambda found: _in_phase(found, phase), timeout_s=timeout_s)
+
+    def wait(
+        self, kind: str, name: str, missing: Callable[[dict[str, Any]], str], *, timeout_s: float = _ACTIVE_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Wait until `missing(object)` has nothing to say; return the object."""
+
+        def probe() -> dict[str, Any]:
+            found = self.get(kind, name)
+            if found is None:
+                raise NotYet("it does not exist")
+            if lack := missing(found):
+                raise NotYet(lack)
+            return found
+
+        return wait_for(probe, what=f"{kind} {self.name}/{name}", timeout_s=timeout_s)
+
+    def wait_condition(self, kind: str, name: str, condition: str, reason: str, *, timeout_s: float = 30) -> str:
+        """Wait until a condition is True for that reason; return its message."""
+
+        def lack(found: dict[str, Any]) -> str:
+            seen = conditions(found).get(condition)
+            if seen and seen["status"] == "True" and seen["reason"] == reason:
+                return ""
+            return f"its conditions are {json.dumps(found.get('status', {}).get('conditions', []))}"
+
+        found = self.wait(kind, name, lack, timeout_s=timeout_s)
+        return str(conditions(found)[condition]["message"])
+
+    def destroy(self) -> None:
+        """Delete the Project with all that is in it, and wait until it is gone."""
+        self.cluster.kubectl("delete", "project", self.name, "--ignore-not-found", f"--timeout={2 * _GONE_TIMEOUT_S}s")
+
+    def _project_ready(self) -> None:
+        phase = self.cluster.kubectl("get", "project", self.name, "--output=jsonpath={.status.phase}")
+        if phase != "Active":
+            raise NotYet(f"its phase is {phase or 'not set'}")
+
+
+def conditions(document: Manifest) -> dict[str, dict[str, Any]]:
+    """Return an object's conditions by type."""
+    return {condition["type"]: condition for condition in document.get("status", {}).get("conditions", [])}
+
+
+def _in_phase(found: dict[str, Any], phase: str) -> str:
+    status = found.get("status", {})
+    if status.get("phase") == phase and status.get("observedGeneration") == found["metadata"]["generation"]:
+        return ""
+    return f"its phase is {status.get('phase')}, its conditions are {json.dumps(status.get('conditions', []))}"
