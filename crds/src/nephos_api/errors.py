@@ -5,7 +5,8 @@
     NephosError
     ├── TemporaryFault            may go away by itself: retried with backoff
     │   ├── ApiUnavailable        the API server did not answer, or is overloaded
-    │   └── Conflict              somebody wrote the object first; look again
+    │   ├── Conflict              somebody wrote the object first; look again
+    │   └── Expired               the resourceVersion to go on from is too old: list again
     ├── PermanentFault            stays until somebody changes the spec: Stalled
     └── Refused                   the API server refused the request (invalid, forbidden): a bug or missing rights
 """
@@ -40,6 +41,13 @@ class Conflict(TemporaryFault):
         super().__init__(message, reason="Conflict")
 
 
+class Expired(TemporaryFault):
+    """The resourceVersion that a watch or a list should go on from is too old: list again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="Expired")
+
+
 class PermanentFault(NephosError):
     """A fault that stays until somebody changes the spec; the object ends in Stalled with this reason and message."""
 
@@ -50,9 +58,14 @@ class PermanentFault(NephosError):
 
 
 class Refused(NephosError):
-    """The API server refused a request as invalid or forbidden; ``code`` is the HTTP status."""
+    """The API server refused a request as invalid or forbidden.
 
-    def __init__(self, message: str, *, code: int) -> None:
+    ``code`` is the HTTP status, ``reason`` the word for programs: the Status' first cause where it names one
+    (``NamespaceTerminating``, ``FieldValueInvalid``), else its reason (``Invalid``, ``Forbidden``).
+    """
+
+    def __init__(self, message: str, *, code: int, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code
+        self.reason = reason

@@ -82,6 +82,8 @@ class KindInfo:
     plural: str
     short_names: tuple[str, ...] = ()
     namespaced: bool = True
+    api_version: str = API_VERSION
+    """Group and version; another than ours for the few of Kubernetes' own kinds that are read here."""
     columns: tuple[Column, ...] = ()
     selectable_fields: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from nephos_api.metadata import Resource
+from nephos_api.metadata import Key, Resource
 
 R = TypeVar("R", bound=Resource)
 Body = Mapping[str, Any]
@@ -37,6 +37,8 @@ class Listing(Generic[R]):
 
     items: tuple[R, ...]
     resource_version: str
+    unreadable: frozenset[Key] = frozenset()
+    """Objects that are there but don't fit the model: not seen is not gone."""
 
 
 class EventType(StrEnum):
