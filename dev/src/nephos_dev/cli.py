@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from nephos_dev.claim import ClaimError
-from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud, Plan
 from nephos_dev.layout import LayoutError
 from nephos_dev.progress import FailureError, Lines, StepError, show_failure
 
@@ -42,12 +42,19 @@ def main() -> None:
 @main.command()
 @click.option("--hosts", default=2, show_default=True, help="How many hosts.")
 @click.option("--operators", default=1, show_default=True, help="How many replicas of the operator.")
+@click.option("--image-service/--no-image-service", default=True, show_default=True)
+@click.option("--agents/--no-agents", default=True, show_default=True, help="Without them hosts have libvirtd only.")
+@click.option("--catalog/--no-catalog", default=True, show_default=True, help="Flavor and Image tiny.")
+@click.option("--control-plane-only", is_flag=True, help="etcd, API server, controller manager, kinds and policies.")
 @_reported
-def up(hosts: int, operators: int) -> None:
+def up(
+    hosts: int, operators: int, *, image_service: bool, agents: bool, catalog: bool, control_plane_only: bool
+) -> None:
     """Bring the cloud up, reusing what is there."""
     begun = time.monotonic()
     cloud = Cloud(progress=Lines(_console))
-    cloud.up(Plan(hosts=hosts, operators=operators))
+    plan = Plan(hosts=hosts, operators=operators, image_service=image_service, agents=agents, catalog=catalog)
+    cloud.up(CONTROL_PLANE_ONLY if control_plane_only else plan)
     _console.print(f"Up after {time.monotonic() - begun:.1f} s. export KUBECONFIG={cloud.layout.kubeconfig}")
 
 

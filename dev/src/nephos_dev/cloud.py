@@ -1,39 +1,26 @@
 """One local cloud: brought up, looked at, hurt and taken down. The command line and the tests use it alike."""
 
-import os
 import shutil
 import signal as signals
 import subprocess
-from dataclasses import dataclass
 from functools import cached_property
 
-from nephos_dev import binaries, claim, controlplane, credentials, files, processes, supervision, underlay
+from nephos_dev import binaries, claim, hosts, processes, underlay
+from nephos_dev.bringup import CONTROL_PLANE_ONLY, BringUp, Plan
 from nephos_dev.cluster import Cluster
-from nephos_dev.layout import RUNTIME_ROOT, WORK_TREE, Layout, cache_dir, cloud_name, state_dir
+from nephos_dev.layout import RUNTIME_ROOT, WORK_TREE, HostLayout, Layout, cache_dir, cloud_name, state_dir
 from nephos_dev.progress import FailureError, Progress, Silent, step
-from nephos_dev.supervision import Program
-from nephos_dev.supervisor_client import Supervisor
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.supervisor_client import ProcessState, Supervisor
 
-_READY_TIMEOUT_S = 90
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a cloud consists of beside its control plane."""
-
-    hosts: int = 2
-    operators: int = 1
-    image_service: bool = True
-    agents: bool = True
-    catalog: bool = True
-
-
-CONTROL_PLANE_ONLY = Plan(hosts=0, operators=0, image_service=False, agents=False, catalog=False)
+__all__ = ["CONTROL_PLANE_ONLY", "Cloud", "FailureError", "Plan"]
 
 
 class Cloud:
-    """The cloud of one name on this machine (NEPHOS_CLOUD, or `nephos`)."""
+    """The cloud of one name on this machine (NEPHOS_CLOUD, or `nephos`).
+
+    A component is named as `processes` shows it: `operator-1`, `kube-apiserver`, `nephos-h1` (the whole host, as a
+    reset of the machine), `nephos-h1/agent`, `nephos-h1/libvirtd`.
+    """
 
     def __init__(self, name: str | None = None, progress: Progress | None = None) -> None:
         self.name = name or cloud_name()
@@ -41,7 +28,7 @@ class Cloud:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where this cloud lives. Takes the name's claim on this machine."""
+        """Where this cloud lives. Takes the name's claim on this machine. Raises ClaimError, LayoutError."""
         held = claim.take(RUNTIME_ROOT, self.name, state_dir(WORK_TREE, self.name))
         return Layout(name=self.name, slot=held.slot, cloud_id=held.cloud_id, cache=cache_dir())
 
@@ -60,28 +47,23 @@ class Cloud:
         """The API server, with the admin's credentials."""
         return Cluster(self.layout.kubeconfig, binaries.folder_of(binaries.CONTROL_PLANE) / "kubectl")
 
+    @property
+    def hosts(self) -> tuple[HostLayout, ...]:
+        """The hosts that were brought up, by number."""
+        return self.layout.known_hosts()
+
     def up(self, plan: Plan = CONTROL_PLANE_ONLY) -> None:
-        """Bring the cloud to `plan`, reusing what is there. Raises StepError."""
-        with step(self._progress, "control plane binaries"):
-            built = binaries.ensure(binaries.CONTROL_PLANE, self._progress)
-        with step(self._progress, "underlay, keys and certificates"):
-            underlay.ensure_underlay(self.layout)
-            credentials.ensure_control_plane(self.layout)
-            credentials.ensure_cloud(self.layout)
-        with step(self._progress, "supervisor", self.layout.logs / "supervisord.log"):
-            self._supervise(controlplane.programs(self.layout, built))
-        with step(self._progress, "etcd and API server"):
-            self._start_apiserver()
-        with step(self._progress, "controller manager"):
-            self.supervisor.start("kube-controller-manager")
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl as the admin and return what it printed. Raises FailureError."""
-        return self.cluster.kubectl(*arguments, stdin=stdin)
-
-    def kill(self, component: str, signal: signals.Signals = signals.SIGKILL) -> int:
-        """Send a signal to a component. Return the process ID that it had. Raises FailureError if it does not run."""
-        return self.supervisor.kill(component, signal)
+        """Bring the cloud to `plan`, reusing what is there. Raises StepError, or FailureError for too few hosts."""
+        there = len(self.hosts)
+        if plan.hosts < there:
+            raise FailureError(f"this cloud has {there} hosts, and hosts are not taken away: `make down` first")
+        BringUp(
+            layout=self.layout,
+            plan=plan,
+            supervisor=self.supervisor,
+            cluster=self.cluster,
+            progress=self._progress,
+        ).run()
 
     def down(self) -> None:
         """Remove every trace of the cloud but the caches."""
@@ -89,48 +71,65 @@ class Cloud:
             return
         layout = self.layout
         with step(self._progress, "end all processes"):
-            supervisors = [self.supervisor.pid()] if self.supervisor.answers() else []
-            processes.end_all(layout.state, (), first=supervisors)
+            first = [self.supervisor.pid()] if self.supervisor.answers() else []
+            processes.end_all(hosts.mount_namespaces(self.hosts), layout.state, first=first)
         with step(self._progress, "remove namespaces and interfaces"):
+            for host in self.hosts:
+                underlay.remove_namespace(host.netns)
             underlay.remove_namespace(layout.underlay_netns)
             underlay.release_namespace_folder()
         with step(self._progress, "remove state"):
             _remove_state(layout)
             claim.release(RUNTIME_ROOT, self.name)
 
-    def _supervise(self, programs: tuple[Program, ...]) -> None:
-        layout = self.layout
-        layout.logs.mkdir(parents=True, exist_ok=True)
-        layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        config = supervision.render_supervisor(
-            socket=layout.supervisor_socket,
-            pid_file=layout.run / "supervisord.pid",
-            log=layout.logs / "supervisord.log",
-            programs=programs,
-        )
-        changed = files.write(layout.supervisor_config, config)
-        if not self.supervisor.answers():
-            command = [str(WORK_TREE / ".venv" / "bin" / "supervisord"), "-c", str(layout.supervisor_config)]
-            environment = os.environ | {processes.MARK: str(layout.state)}
-            processes.end_all(layout.state, ())  # what a supervisor that was killed has left behind
-            subprocess.run(command, check=True, capture_output=True, cwd="/", env=environment)
-            wait_for(self._probe_supervisor, what="supervisord", timeout_s=10)
-        elif changed:
-            self.supervisor.reload()
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl as the admin and return what it printed. Raises FailureError."""
+        return self.cluster.kubectl(*arguments, stdin=stdin)
 
-    def _probe_supervisor(self) -> None:
-        if not self.supervisor.answers():
-            raise NotYet("its socket does not answer")
+    def processes(self) -> tuple[tuple[str, ProcessState], ...]:
+        """Return every component with its state, those inside hosts below their host."""
+        found: list[tuple[str, ProcessState]] = []
+        for state in self.supervisor.processes():
+            found.append((state.name, state))
+            host = next((host for host in self.hosts if host.name == state.name), None)
+            init = Supervisor(host.supervisor_socket) if host else None
+            if init and init.answers():
+                found += [(f"{state.name}/{inner.name}", inner) for inner in init.processes()]
+        return tuple(found)
 
-    def _start_apiserver(self) -> None:
-        self.supervisor.start("etcd")
-        self.supervisor.start("kube-apiserver")
+    def process(self, component: str) -> ProcessState:
+        """Return the state of one component. Raises FailureError if there is none of that name."""
+        supervisor, name = self._locate(component)
+        return supervisor.process(name)
 
-        def ready() -> None:
-            if not self.cluster.ready():
-                raise NotYet("/readyz does not answer with 200")
+    def kill(self, component: str, signal: signals.Signals = signals.SIGKILL) -> int:
+        """Send a signal to a component. Return the process ID that it had. Raises FailureError if it does not run."""
+        supervisor, name = self._locate(component)
+        return supervisor.kill(name, signal)
 
-        self.supervisor.wait_ready("kube-apiserver", ready, timeout_s=_READY_TIMEOUT_S)
+    def stop(self, component: str) -> None:
+        """Stop a component for good, until `start`."""
+        supervisor, name = self._locate(component)
+        supervisor.stop(name)
+
+    def start(self, component: str) -> None:
+        """Start a component that was stopped."""
+        supervisor, name = self._locate(component)
+        supervisor.start(name)
+
+    def execute(self, host: HostLayout, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command inside a host (its network, mounts and name) and return how it ended, with its output."""
+        init = Supervisor(host.supervisor_socket).pid()
+        return hosts.execute(host, init, command)
+
+    def _locate(self, component: str) -> tuple[Supervisor, str]:
+        outer, _, inner = component.partition("/")
+        if not inner:
+            return self.supervisor, outer
+        host = next((host for host in self.hosts if host.name == outer), None)
+        if host is None:
+            raise FailureError(f"this cloud has no host {outer!r}")
+        return Supervisor(host.supervisor_socket), inner
 
 
 def _remove_state(layout: Layout) -> None:
@@ -149,6 +148,3 @@ def _remove_state(layout: Layout) -> None:
         if folder == layout.work_tree or any(folder.iterdir()):
             break
         folder.rmdir()
-
-
-__all__ = ["CONTROL_PLANE_ONLY", "Cloud", "FailureError", "Plan"]

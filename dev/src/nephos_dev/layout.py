@@ -230,6 +230,11 @@ class Layout:
         """Return the first `count` hosts."""
         return tuple(self.host(number) for number in range(1, count + 1))
 
+    def known_hosts(self) -> tuple[HostLayout, ...]:
+        """Return the hosts that have a folder, which is all that were ever started."""
+        folder = self.state / "hosts"
+        return self.hosts(len(list(folder.iterdir())) if folder.is_dir() else 0)
+
 
 def state_dir(work_tree: Path, name: str) -> Path:
     """Return the state folder of cloud `name`: `.nephos` for the default one, a folder below it for others."""

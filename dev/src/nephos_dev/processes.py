@@ -12,19 +12,19 @@ _PROC = Path("/proc")
 _GONE_TIMEOUT_S = 30
 
 
-def find(state: Path, mount_namespaces: Iterable[str]) -> set[int]:
-    """Return the processes that carry the cloud's mark or live in the mount namespace of one of its hosts.
+def find(mount_namespaces: Iterable[str], state: Path | None = None) -> set[int]:
+    """Return the processes in those mount namespaces, and those that carry the mark of the cloud in `state`.
 
     QEMU and its like lose the environment, but never leave the host's mount namespace.
     """
     namespaces = set(mount_namespaces) - {mount_namespace(os.getpid())}
-    mark = f"{MARK}={state}".encode()
+    mark = f"{MARK}={state}".encode() if state else None
     found = set()
     for entry in _PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         pid = int(entry.name)
-        if _carries(entry, mark) or mount_namespace(pid) in namespaces:
+        if (mark and _carries(entry, mark)) or mount_namespace(pid) in namespaces:
             found.add(pid)
     return found
 
@@ -37,14 +37,14 @@ def mount_namespace(pid: int) -> str:
         return ""
 
 
-def end_all(state: Path, mount_namespaces: Iterable[str], *, first: Iterable[int] = ()) -> None:
-    """Kill the cloud's processes until none is left; `first` are the supervisors, which would start others again."""
+def end_all(mount_namespaces: Iterable[str], state: Path | None = None, *, first: Iterable[int] = ()) -> None:
+    """Kill what `find` returns until none is left; `first` are the supervisors, which would start others again."""
     namespaces = tuple(mount_namespaces)
     for pid in first:
         _kill(pid)
 
     def none_left() -> None:
-        left = find(state, namespaces)
+        left = find(namespaces, state)
         for pid in left:
             _kill(pid)
         if left:

@@ -1,0 +1,20 @@
+"""Starts a host's init: what a former init has left behind ends first, as it would when a machine is reset."""
+
+import os
+import sys
+from pathlib import Path
+
+from nephos_dev import processes
+
+
+def main() -> None:
+    """Take the file that names the former mount namespace, then the command to become."""
+    record, command = Path(sys.argv[1]), sys.argv[2:]
+    if record.is_file():
+        processes.end_all((record.read_text().strip(),))
+        record.unlink()
+    os.execvp(command[0], command)  # noqa: S606  # why: no shell is wanted, the command is the cloud's own
+
+
+if __name__ == "__main__":
+    main()
