@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nephos_dev import credentials, environment, files, hypervisor, supervision
 from nephos_dev.environment import Capacity
-from nephos_dev.layout import WORK_TREE, HostLayout, Layout
+from nephos_dev.layout import MOST_HOSTS, WORK_TREE, HostLayout, Layout
 from nephos_dev.progress import FailureError
 from nephos_dev.supervision import Program
 
@@ -73,9 +73,19 @@ def render_init(host: HostLayout) -> str:
     for path, source in _OWN_FOLDERS.items():
         lines += [f"mkdir -p {path}", f"mount --bind {shlex.quote(str(host.root / source))} {path}"]
     lines += [
+        f"cp {shlex.quote(str(host.root / 'etc' / 'hosts'))} /etc/hosts",
+        "rm -f /etc/resolv.conf",  # the machine's servers are out of reach, and asking them costs 10 s each time
+        ": > /etc/resolv.conf",
         f"mount --bind {shlex.quote(str(host.run))} /run",
         f"exec {shlex.quote(str(_SCRIPTS / 'supervisord'))} -n -c {shlex.quote(str(host.supervisor_config))}",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def render_names(layout: Layout) -> str:
+    """Return /etc/hosts of every host: all hosts that the cloud may ever have, so that growing changes nothing."""
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    lines += [f"{host.address} {host.name}" for host in layout.hosts(MOST_HOSTS)]
     return "\n".join(lines) + "\n"
 
 
@@ -110,6 +120,7 @@ def write(layout: Layout, host: HostLayout, capacity: Capacity, *, agent: bool) 
     credential = credentials.ensure_host(layout, host)
     hypervisor.write_configuration(host, layout.cloud_id)
     hypervisor.write_certificates(host, credentials.authority_certificate(layout.pki), credential)
+    files.write(host.root / "etc" / "hosts", render_names(layout))
     files.write(host.init_script, render_init(host), mode=0o755)
     config = supervision.render_supervisor(
         socket=Path("/run/nephos/launcher.sock"),

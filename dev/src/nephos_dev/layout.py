@@ -15,7 +15,7 @@ _FIRST_PORT = 20_000
 _PORTS_PER_SLOT = 16
 _UNDERLAYS = IPv4Network("172.20.0.0/14")
 _NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
-_MAX_HOSTS = 99
+MOST_HOSTS = 99
 
 
 class LayoutError(ValueError):
@@ -212,8 +212,8 @@ class Layout:
 
     def host(self, number: int) -> HostLayout:
         """Return host `number` (from 1). Raises LayoutError above 99."""
-        if not 1 <= number <= _MAX_HOSTS:
-            raise LayoutError(f"a local cloud has 1 to {_MAX_HOSTS} hosts, not {number}")
+        if not 1 <= number <= MOST_HOSTS:
+            raise LayoutError(f"a local cloud has 1 to {MOST_HOSTS} hosts, not {number}")
         name = f"{self.name}-h{number}"
         return HostLayout(
             name=name,
