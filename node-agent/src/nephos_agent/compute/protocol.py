@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -26,10 +28,22 @@ class StopReason(StrEnum):
     GUEST = "Guest"
     """The guest powered itself off (or was asked to by ACPI)."""
     DESTROYED = "Destroyed"
-    """Its power was cut from outside."""
+    """Its power was cut from outside, by us or by others."""
     FAILED = "Failed"
     """QEMU died, or the guest crashed."""
     NEVER_STARTED = "NeverStarted"
+    """It has not run since the hypervisor came up: a new domain, or one of a host that was switched off."""
+
+
+class PauseReason(StrEnum):
+    """Why a domain's CPUs stand still."""
+
+    REQUESTED = "Requested"
+    """Started so, or paused by somebody."""
+    DISK_ERROR = "DiskError"
+    """The host could not read or write its disk."""
+    OTHER = "Other"
+    """A migration, a snapshot, a watchdog …: whoever paused it resumes it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,11 @@ class DomainSpec:
     firmware: str = "BIOS"
 
 
+def spec_hash(spec: DomainSpec) -> str:
+    """Return what tells two specifications apart; the same in every version of the agent."""
+    return hashlib.sha256(json.dumps(asdict(spec), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Domain:
     """A domain of this cloud, as found on the hypervisor."""
@@ -74,9 +93,33 @@ class Domain:
     stop_reason: StopReason | None
     """Only where the state is Shutoff or Crashed."""
     spec_hash: str
+    """``spec_hash`` of the DomainSpec that it was defined from."""
     placement_epoch: int
     vcpus: int
     memory_mib: int
+    pause_reason: PauseReason | None = None
+    """Only where the state is Paused."""
+    resets: int = 0
+    """How often the guest's machine was reset while this driver watched; for seeing that a reboot took place."""
+
+
+@dataclass(frozen=True)
+class DomainStats:
+    """What a running domain has used since it was started."""
+
+    server_uid: str
+    namespace: str
+    server_name: str
+    cpu_seconds: float
+    memory_bytes: int
+    """What the domain's process holds of the host's memory."""
+    balloon_bytes: int
+    """What the guest is given."""
+    block_read_bytes: int
+    block_write_bytes: int
+    network_receive_bytes: int
+    """As the guest sees it."""
+    network_transmit_bytes: int
 
 
 @dataclass(frozen=True)
@@ -112,6 +155,9 @@ class ComputeDriver(Protocol):
 
     async def domain(self, server_uid: str) -> Domain | None:
         """Return that domain, or None where the hypervisor knows it is not there."""
+
+    async def stats(self) -> tuple[DomainStats, ...]:
+        """Return what this cloud's running domains used, in one call to the hypervisor."""
 
     async def define(self, spec: DomainSpec) -> None:
         """Define the domain, or change the definition of one that is off."""

@@ -1,0 +1,396 @@
+"""What the agent relies on from a hypervisor: the in-memory twin and libvirt with QEMU give the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from nephos_agent.compute.domain_xml import Platform
+from nephos_agent.compute.libvirt_driver import LibvirtDriver
+from nephos_agent.compute.memory import MemoryCompute
+from nephos_agent.compute.protocol import (
+    ComputeDriver,
+    Domain,
+    DomainSpec,
+    DomainState,
+    NicSpec,
+    PauseReason,
+    StopReason,
+    spec_hash,
+)
+from nephos_api.errors import PermanentFault, TemporaryFault
+from nephos_api.resources.host import HypervisorType
+
+CLOUD = "6b1f0a52-6a3f-4a52-9a5e-7a1f2f0c1d11"
+_QEMU_CONF = """
+security_driver = "none"
+user = "root"
+group = "root"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+remember_owner = 0
+"""
+_LIBVIRTD_CONF = """
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+host_uuid = "{uuid}"
+log_outputs = "3:stderr"
+"""
+
+
+@dataclass
+class Libvirtd:
+    """A libvirtd in namespaces of its own."""
+
+    root: Path
+    netns: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"qemu+unix:///system?socket={self.root}/run/libvirt/libvirt-sock"
+
+    def start(self) -> None:
+        mounts = " && ".join(
+            f"mkdir -p {path} && mount --bind {self.root}{path} {path}"
+            for path in ("/run/libvirt", "/var/lib/libvirt", "/etc/libvirt", "/var/log/libvirt", "/var/cache/libvirt")
+        )
+        with (self.root / "libvirtd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["ip", "netns", "exec", self.netns, "unshare", "--mount", "sh", "-c", f"{mounts} && exec libvirtd"],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 20
+        while not (self.root / "run/libvirt/libvirt-sock").is_socket():
+            assert time.monotonic() < deadline, "libvirtd did not start"
+            assert self.process.poll() is None, (self.root / "libvirtd.log").read_text()
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        (self.root / "run/libvirt/libvirt-sock").unlink(missing_ok=True)
+
+    def end(self) -> None:
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+
+    def kill_qemu(self, server_uid: str) -> None:
+        for pid in self.processes():
+            if server_uid in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+
+    def make_tap(self, name: str) -> None:
+        subprocess.run(["ip", "-n", self.netns, "tuntap", "add", name, "mode", "tap"], check=True)
+
+    def processes(self) -> list[int]:
+        found = subprocess.run(["ip", "netns", "pids", self.netns], check=True, capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.fixture(scope="session")
+def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
+    if os.geteuid() != 0 or not shutil.which("libvirtd"):
+        pytest.skip("needs root and libvirtd")
+    root = tmp_path_factory.mktemp("libvirtd")
+    for folder in ("run/libvirt", "var/lib/libvirt", "etc/libvirt", "var/log/libvirt", "var/cache/libvirt"):
+        (root / folder).mkdir(parents=True)
+    (root / "etc/libvirt/qemu.conf").write_text(_QEMU_CONF)
+    (root / "etc/libvirt/libvirtd.conf").write_text(_LIBVIRTD_CONF.format(uuid=uuid.uuid4()))
+    netns = f"ct-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", netns], check=True)
+    daemon = Libvirtd(root, netns)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.end()
+        subprocess.run(["ip", "netns", "delete", netns], check=True)
+
+
+class Events(list[str]):
+    """What a driver told its listener."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new = asyncio.Event()
+
+    def append(self, server_uid: str) -> None:
+        super().append(server_uid)
+        self.new.set()
+
+    async def until(self, server_uid: str) -> None:
+        async with asyncio.timeout(20):
+            while server_uid not in self:
+                self.new.clear()
+                await self.new.wait()
+
+
+@dataclass
+class Bench:
+    """A driver under test, what it needs to make domains, and what it said."""
+
+    driver: ComputeDriver
+    events: Events
+    new_spec: Callable[[], DomainSpec]
+    restart: Callable[[], ComputeDriver]
+
+    async def until(self, server_uid: str, holds: Callable[[Domain | None], bool]) -> Domain | None:
+        """Wait until the domain is so; it says itself when to look again."""
+        async with asyncio.timeout(20):
+            while not holds(found := await self.driver.domain(server_uid)):
+                self.events.new.clear()
+                await self.events.new.wait()
+        return found
+
+    async def started(self) -> DomainSpec:
+        spec = self.new_spec()
+        await self.driver.define(spec)
+        await self.driver.start_paused(spec.server_uid)
+        await self.driver.resume(spec.server_uid)
+        return spec
+
+
+def _spec(folder: Path, disk: Path, tap: str) -> DomainSpec:
+    server_uid = str(uuid.uuid4())
+    return DomainSpec(
+        server_uid=server_uid,
+        server_name="one",
+        namespace="demo",
+        cloud_id=CLOUD,
+        placement_epoch=1,
+        vcpus=1,
+        memory_mib=64,
+        disk=disk,
+        config_drive=None,
+        console_log=folder / "consoles" / f"{server_uid}.log",
+        nics=(NicSpec(tap, "52:54:00:12:34:56", 1450),),
+    )
+
+
+@pytest.fixture(params=["memory", "libvirt"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    events = Events()
+    if request.param == "memory":
+        memory = MemoryCompute()
+        await memory.start(events.append)
+        yield Bench(memory, events, lambda: _spec(tmp_path, Path("/disk"), "tap0"), lambda: memory)
+        return
+    daemon: Libvirtd = request.getfixturevalue("libvirtd")
+    platform = Platform(HypervisorType.TCG, tmp_path / "vnc")
+    counter = iter(range(100))
+
+    def new_spec() -> DomainSpec:
+        tap, disk = f"t{uuid.uuid4().hex[:8]}", tmp_path / f"disk{next(counter)}.qcow2"
+        daemon.make_tap(tap)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
+        return _spec(tmp_path, disk, tap)
+
+    driver = LibvirtDriver(daemon.uri, CLOUD, platform)
+    await driver.start(events.append)
+    yield Bench(driver, events, new_spec, lambda: LibvirtDriver(daemon.uri, CLOUD, platform))
+    for domain in await driver.domains():
+        await driver.destroy(domain.server_uid)
+        await driver.undefine(domain.server_uid)
+    await driver.close()
+
+
+async def test_a_defined_domain_is_off_and_was_never_started(bench: Bench) -> None:
+    spec = bench.new_spec()
+    await bench.driver.define(spec)
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert (found.state, found.stop_reason) == (DomainState.SHUTOFF, StopReason.NEVER_STARTED)
+    assert (found.namespace, found.server_name, found.placement_epoch) == ("demo", "one", 1)
+    assert (found.vcpus, found.memory_mib, found.spec_hash) == (1, 64, spec_hash(spec))
+
+
+async def test_what_is_not_there_is_none(bench: Bench) -> None:
+    assert await bench.driver.domain(str(uuid.uuid4())) is None
+    assert await bench.driver.domains() == ()
+
+
+async def test_a_domain_starts_paused_and_runs_when_resumed(bench: Bench) -> None:
+    spec = bench.new_spec()
+    await bench.driver.define(spec)
+    await bench.driver.start_paused(spec.server_uid)
+    paused = await bench.driver.domain(spec.server_uid)
+    assert paused is not None
+    assert (paused.state, paused.pause_reason) == (DomainState.PAUSED, PauseReason.REQUESTED)
+    await bench.driver.resume(spec.server_uid)
+    running = await bench.driver.domain(spec.server_uid)
+    assert running is not None
+    assert (running.state, running.pause_reason) == (DomainState.RUNNING, None)
+
+
+async def test_every_call_may_be_repeated(bench: Bench) -> None:
+    spec = bench.new_spec()
+    for _ in range(2):
+        await bench.driver.define(spec)
+    for _ in range(2):
+        await bench.driver.start_paused(spec.server_uid)
+    for _ in range(2):
+        await bench.driver.resume(spec.server_uid)
+    await bench.driver.start_paused(spec.server_uid)
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+    for _ in range(2):
+        await bench.driver.destroy(spec.server_uid)
+    await bench.driver.request_shutdown(spec.server_uid)
+    for _ in range(2):
+        await bench.driver.undefine(spec.server_uid)
+    assert await bench.driver.domain(spec.server_uid) is None
+    await bench.driver.destroy(spec.server_uid)
+
+
+async def test_a_cut_of_power_is_told_and_remembered_as_such(bench: Bench) -> None:
+    spec = await bench.started()
+    bench.events.clear()
+    await bench.driver.destroy(spec.server_uid)
+    found = await bench.until(spec.server_uid, lambda domain: domain is not None and domain.stop_reason is not None)
+    assert found is not None
+    assert (found.state, found.stop_reason) == (DomainState.SHUTOFF, StopReason.DESTROYED)
+
+
+async def test_a_reset_is_counted_and_the_domain_runs_on(bench: Bench) -> None:
+    spec = await bench.started()
+    await bench.driver.reset(spec.server_uid)
+    found = await bench.until(spec.server_uid, lambda domain: domain is not None and domain.resets > 0)
+    assert found is not None
+    assert (found.state, found.resets) == (DomainState.RUNNING, 1)
+
+
+async def test_a_redefinition_shows_in_the_hash_and_the_epoch(bench: Bench) -> None:
+    spec = bench.new_spec()
+    await bench.driver.define(spec)
+    changed = replace(spec, memory_mib=96, placement_epoch=2)
+    await bench.driver.define(changed)
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert (found.memory_mib, found.placement_epoch, found.spec_hash) == (96, 2, spec_hash(changed))
+
+
+async def test_what_the_hypervisor_cannot_make_is_a_permanent_fault(bench: Bench) -> None:
+    with pytest.raises(PermanentFault) as caught:
+        await bench.driver.define(replace(bench.new_spec(), machine_type="abacus"))
+    assert caught.value.reason == "DomainUnsupported"
+
+
+async def test_a_domain_that_is_gone_cannot_be_started(bench: Bench) -> None:
+    with pytest.raises(TemporaryFault) as caught:
+        await bench.driver.start_paused(str(uuid.uuid4()))
+    assert caught.value.reason == "DomainGone"
+
+
+async def test_running_domains_say_what_they_use(bench: Bench) -> None:
+    spec = await bench.started()
+    await bench.driver.domain(spec.server_uid)
+    (stats,) = [found for found in await bench.driver.stats() if found.server_uid == spec.server_uid]
+    assert stats.balloon_bytes == 64 << 20
+    assert stats.memory_bytes > 0
+
+
+async def test_the_hypervisor_says_what_it_is(bench: Bench) -> None:
+    facts = await bench.driver.facts()
+    assert facts.architecture == "x86_64"
+    assert "q35" in facts.machine_types
+    assert "BIOS" in facts.firmwares
+    assert facts.vcpus > 0
+    assert facts.memory_mib > 0
+
+
+async def test_a_driver_that_restarts_finds_what_runs(bench: Bench) -> None:
+    spec = await bench.started()
+    await bench.driver.close()
+    again = bench.restart()
+    await again.start(bench.events.append)
+    found = await again.domain(spec.server_uid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+    await again.close()
+    await bench.driver.start(bench.events.append)
+
+
+# What only the real hypervisor can show.
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_the_console_is_written_to_the_log(bench: Bench) -> None:
+    spec = await bench.started()
+    assert spec.console_log.exists()
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_foreign_domains_are_neither_seen_nor_touched(bench: Bench, libvirtd: Libvirtd, tmp_path: Path) -> None:
+    spec = bench.new_spec()
+    other = LibvirtDriver(libvirtd.uri, str(uuid.uuid4()), Platform(HypervisorType.TCG, tmp_path / "vnc"))
+    await other.start(lambda _uid: None)
+    assert isinstance(bench.driver, LibvirtDriver)
+    await bench.driver.define(spec)
+    assert await other.domain(spec.server_uid) is None
+    assert await other.domains() == ()
+    await other.destroy(spec.server_uid)
+    await other.undefine(spec.server_uid)
+    with pytest.raises(PermanentFault) as caught:
+        await other.define(spec)
+    assert caught.value.reason == "ForeignDomain"
+    assert await bench.driver.domain(spec.server_uid) is not None
+    await other.close()
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_a_qemu_that_is_killed_is_told_as_failed(bench: Bench, libvirtd: Libvirtd) -> None:
+    spec = await bench.started()
+    libvirtd.kill_qemu(spec.server_uid)
+    found = await bench.until(spec.server_uid, lambda domain: domain is not None and domain.stop_reason is not None)
+    assert found is not None
+    assert (found.state, found.stop_reason) == (DomainState.SHUTOFF, StopReason.FAILED)
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_a_libvirtd_that_dies_is_a_temporary_fault_and_its_return_is_told(
+    bench: Bench, libvirtd: Libvirtd
+) -> None:
+    spec = await bench.started()
+    libvirtd.kill()
+    with pytest.raises(TemporaryFault) as caught:
+        await bench.driver.domain(spec.server_uid)
+    assert caught.value.reason == "HypervisorUnavailable"
+    bench.events.clear()
+    libvirtd.start()
+    await bench.events.until("")
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert found.state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_a_hung_libvirtd_does_not_hold_up_the_loop(bench: Bench, libvirtd: Libvirtd) -> None:
+    assert libvirtd.process
+    libvirtd.process.send_signal(signal.SIGSTOP)
+    try:
+        call = asyncio.create_task(bench.driver.domains())
+        started = time.monotonic()
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert time.monotonic() - started < 1.0
+        assert not call.done()
+    finally:
+        libvirtd.process.send_signal(signal.SIGCONT)
+    assert await call == ()
