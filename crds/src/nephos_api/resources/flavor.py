@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from nephos_api.fields import LABEL_NAME
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.schema.rules import immutable
@@ -47,6 +48,7 @@ class Flavor(Resource):
             Column("Disk-GiB", ".spec.diskGiB", "integer"),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        rules=(LABEL_NAME,),
     )
 
     spec: Annotated[FlavorSpec, immutable("spec of a Flavor")]

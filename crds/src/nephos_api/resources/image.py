@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
-from nephos_api.fields import Sha256
+from nephos_api.fields import LABEL_NAME, Sha256
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.schema.rules import immutable, rule
@@ -25,17 +25,45 @@ class ImageFormat(StrEnum):
     ISO = "iso"
 
 
+_HOST_ENDS = "([:/?#]|$)"
+_OCTET = "([1-9]?[0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
+_NUMBER = "(0x[0-9a-f]*|[0-9]+)"
+
+# The rules look at the text of the URL: what CEL's url() returns has no bound, and so would cost too much.
+ImageUrl = Annotated[
+    str,
+    Field(min_length=8, max_length=2048),
+    rule(
+        "isURL(self) && (self.startsWith('https://') || self.startsWith('http://') || self.startsWith('file:///'))",
+        "must be an http:// or https:// address (or file:/// for images of nephos-catalog)",
+    ),
+    rule(
+        "!self.matches('^[a-z]+://[^/?#]*@')",
+        "must not carry a user name or password: objects are no place for secrets; use an address that needs none",
+    ),
+    rule(
+        "!self.matches('^https?://([:/?#]|$)')",
+        "names no host; write it as in https://images.example.org/debian-12.qcow2",
+    ),
+    rule(
+        "!self.matches('(?i)^https?://(([^/?#]*[.])?localhost[.]?"
+        rf"|(0|127|169[.]254|22[4-9]|23[0-9]|24[0-9]|25[0-5])[.][0-9.]*){_HOST_ENDS}')"
+        " && !self.matches('(?i)^https?://[[](0{0,4}:|fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:)')",
+        "names a loopback, link-local, multicast or unspecified address, which images are never fetched from;"
+        " name the server that has the image",
+    ),
+    rule(
+        f"!self.matches('(?i)^https?://{_NUMBER}([.]{_NUMBER})*[.]?{_HOST_ENDS}')"
+        f" || self.matches('^https?://{_OCTET}([.]{_OCTET}){{3}}{_HOST_ENDS}')",
+        "names its host by an unusual form of an address; write it in the usual form, such as 192.0.2.10, or a name",
+    ),
+]
+
+
 class ImageSource(ApiModel):
     """Where the bytes come from."""
 
-    url: Annotated[
-        str,
-        Field(min_length=8, max_length=2048),
-        rule(
-            "self.startsWith('https://') || self.startsWith('http://') || self.startsWith('file:///')",
-            "must be an http:// or https:// address (or file:/// for images of nephos-catalog)",
-        ),
-    ]
+    url: ImageUrl
     """An http or https address; file:// only in nephos-catalog, under the folder that the cloud is set up with."""
     sha256: Annotated[
         str | None,
@@ -123,12 +151,7 @@ class Image(Resource):
             Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
-        rules=(
-            rule(
-                "self.metadata.namespace == 'nephos-catalog' || !self.spec.source.url.startsWith('file:')",
-                "spec.source.url: file:// is for images of nephos-catalog only; use http:// or https://",
-            ),
-        ),
+        rules=(LABEL_NAME,),
     )
 
     spec: ImageSpec

@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from nephos_api.fields import LABEL_NAME
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.schema.rules import immutable, rule
+from nephos_api.schema.rules import rule
 
 
 class KeyPairSpec(ApiModel):
@@ -19,7 +20,7 @@ class KeyPairSpec(ApiModel):
         Field(min_length=16, max_length=16_384),
         rule(
             r"self.matches('^(ssh-(rsa|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)"
-            r"@openssh\\.com) [A-Za-z0-9+/]+={0,3}( [^\\n]*)?\\n?$')",
+            r"@openssh\\.com) AAAA[A-Za-z0-9+/]+={0,3}( [^\\n]*)?\\n?$')",
             "must be one line of an OpenSSH public key file, such as 'ssh-ed25519 AAAA… me@example.org'",
         ),
     ]
@@ -44,7 +45,8 @@ class KeyPair(Resource):
             Column("Fingerprint", ".status.fingerprint"),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        rules=(LABEL_NAME,),
     )
 
-    spec: Annotated[KeyPairSpec, immutable("spec of a KeyPair")]
+    spec: KeyPairSpec
     status: KeyPairStatus = KeyPairStatus()

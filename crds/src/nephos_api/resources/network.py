@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nephos_api.fields import IPAddress, IPv4Or6Prefix, Name, Uid
+from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 
@@ -94,6 +94,7 @@ class Network(Resource):
             Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        rules=(LABEL_NAME,),
     )
 
     spec: NetworkSpec = NetworkSpec()

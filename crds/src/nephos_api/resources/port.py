@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nephos_api.fields import IPAddress, MacAddress, Name, ObjectName, Uid
+from nephos_api.fields import LABEL_NAME, IPAddress, MacAddress, Name, ObjectName, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.schema.rules import immutable
+from nephos_api.schema.rules import fixed_once_set, immutable
 
 
 class Allocation(ApiModel):
@@ -33,17 +33,17 @@ class PortSpec(ApiModel):
     """The Network in the same namespace."""
     addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16), immutable("spec.addresses")] = ()
     """Addresses that the port asks for; absent means any one free address."""
-    mac_address: MacAddress | None = None
+    mac_address: Annotated[MacAddress | None, fixed_once_set("spec.macAddress")] = None
     """Its MAC address; absent means one that is derived from its UID."""
-    network_uid: Uid | None = None
+    network_uid: Annotated[Uid | None, fixed_once_set("spec.networkUID")] = None
     """The Network's UID."""
     allocations: Annotated[tuple[Allocation, ...], Field(max_length=16)] = ()
     """The addresses that the port holds."""
-    server: Name | None = None
+    server: Annotated[Name | None, fixed_once_set("spec.server")] = None
     """The Server that it belongs to."""
-    server_uid: Uid | None = None
+    server_uid: Annotated[Uid | None, fixed_once_set("spec.serverUID")] = None
     """The Server's UID."""
-    server_interface: Name | None = None
+    server_interface: Annotated[Name | None, fixed_once_set("spec.serverInterface")] = None
     """The name of the entry in the Server's spec.networks."""
     host: ObjectName | None = None
     """The Host that the port is bound to."""
@@ -83,6 +83,7 @@ class Port(Resource):
             Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        rules=(LABEL_NAME,),
         selectable_fields=(".spec.host", ".spec.networkUID", ".spec.network"),
     )
 

@@ -128,11 +128,13 @@ class Project(Resource):
             rule(
                 "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
                 "metadata.name names the project's namespace too: use at most 63 lower-case letters, digits and '-'",
+                field_path=".metadata.name",
             ),
             rule(
                 "self.metadata.name != 'default' && !self.metadata.name.startsWith('kube-')"
                 " && !self.metadata.name.startsWith('nephos-')",
                 "metadata.name: 'default', 'kube-…' and 'nephos-…' belong to the cluster; choose another name",
+                field_path=".metadata.name",
             ),
         ),
     )

@@ -53,6 +53,11 @@ class ServerSpec(ApiModel):
         tuple[NetworkInterface, ...],
         Field(max_length=16, json_schema_extra={"mapKey": "name"}),
         immutable("spec.networks"),
+        rule(
+            "self.all(nic, !has(nic.addresses) || nic.addresses.all(a, self.filter(other,"
+            " other.network == nic.network && has(other.addresses) && a in other.addresses).size() == 1))",
+            "spec.networks: two entries ask for the same address of one network; give each its own",
+        ),
     ] = ()
     """Its NICs, in order."""
     server_group: Annotated[Name | None, immutable("spec.serverGroup")] = None
@@ -215,6 +220,7 @@ class Server(Resource):
                 "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 47",
                 "metadata.name is the guest's host name too, and its ports are named after it:"
                 " use at most 47 lower-case letters, digits and '-'",
+                field_path=".metadata.name",
             ),
         ),
     )

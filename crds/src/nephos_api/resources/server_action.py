@@ -91,7 +91,8 @@ class ServerAction(Resource):
         rules=(
             rule(
                 "!has(self.spec.reboot) || self.spec.action == 'Reboot'",
-                "spec.reboot is only for spec.action: Reboot",
+                "spec.reboot is only for spec.action Reboot; leave it out",
+                field_path=".spec.reboot",
             ),
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from nephos_api.fields import LABEL_NAME
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.schema.rules import immutable
@@ -36,6 +37,7 @@ class ServerGroup(Resource):
             Column("Policy", ".spec.policy"),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
+        rules=(LABEL_NAME,),
     )
 
     spec: ServerGroupSpec

@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nephos_api.fields import IPAddress, IPv4Or6Prefix, Name
+from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.resources.network import HostRoute
-from nephos_api.schema.rules import immutable, rule
+from nephos_api.schema.cel import ipv4_number, is_ipv4, is_subnet_range, is_usable
+from nephos_api.schema.rules import Rule, immutable, rule
 
 
 class AllocationPool(ApiModel):
@@ -23,16 +24,41 @@ class AllocationPool(ApiModel):
     """The last address."""
 
 
+_POOL_ORDER = rule(
+    f"!{is_ipv4('self.start')} || !{is_ipv4('self.end')} || {ipv4_number('self.start')} <= {ipv4_number('self.end')}",
+    "start comes after end; swap them",
+)
+
+SubnetPrefix = Annotated[
+    IPv4Or6Prefix,
+    rule(
+        "!isCIDR(self) || cidr(self).ip().family() == 4",
+        "this version serves IPv4 only, IPv6 comes with a later one; write an IPv4 network, such as 10.10.0.0/24",
+    ),
+    rule(
+        "!isCIDR(self) || cidr(self).ip().family() != 4"
+        " || (cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 29)",
+        "must be a network from /8 to /29: a gateway, a service address and guests have to fit",
+    ),
+    rule(
+        "!isCIDR(self) || ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].all(other,"
+        " !cidr(other).containsCIDR(self) && !cidr(self).containsCIDR(other))",
+        "meets addresses that have another meaning (0.0.0.0/8, loopback, link-local, multicast, reserved);"
+        " choose a private network, such as 10.10.0.0/24",
+    ),
+]
+
+
 class SubnetSpec(ApiModel):
     """The range and what guests are told."""
 
     network: Annotated[Name, immutable("spec.network")]
     """The Network in the same namespace."""
-    cidr: Annotated[IPv4Or6Prefix, immutable("spec.cidr")]
+    cidr: Annotated[SubnetPrefix, immutable("spec.cidr")]
     """The addresses, such as 10.10.0.0/24."""
     gateway: Annotated[IPAddress | None, immutable("spec.gateway")] = None
     """The default router; absent means the first address."""
-    allocation_pools: Annotated[tuple[AllocationPool, ...], Field(max_length=32)] = ()
+    allocation_pools: Annotated[tuple[Annotated[AllocationPool, _POOL_ORDER], ...], Field(max_length=16)] = ()
     """What is given out; absent means every address but the gateway and the service address."""
     dhcp: bool = True
     """Whether guests are served by DHCP."""
@@ -42,6 +68,66 @@ class SubnetSpec(ApiModel):
     """Routes that guests are told."""
     service_address: Annotated[IPAddress | None, immutable("spec.serviceAddress")] = None
     """Where DHCP, DNS and metadata answer, on every host; absent means the highest address that is free."""
+
+
+def _in_network(field: str) -> tuple[Rule, Rule]:
+    """Return the rules of an optional address of the Subnet: inside of it, and one that an interface can have."""
+    checked = f"!has(self.{field}) || !{is_subnet_range('self.cidr')} || !isIP(self.{field})"
+    inside = f"cidr(self.cidr).containsIP(self.{field})"
+    return (
+        rule(
+            f"{checked} || {inside}",
+            f"spec.{field} lies outside spec.cidr; choose an address inside of it",
+            field_path=f".{field}",
+        ),
+        rule(
+            f"{checked} || !{inside} || {is_usable(f'self.{field}', 'self.cidr')}",
+            f"spec.{field} is the first or last address of spec.cidr, which no interface can have; choose another",
+            field_path=f".{field}",
+        ),
+    )
+
+
+_POOLS_CHECKED = f"!has(self.allocationPools) || !{is_subnet_range('self.cidr')}"
+_POOL_IS_INSIDE = "(cidr(self.cidr).containsIP(p.start) && cidr(self.cidr).containsIP(p.end))"
+_POOLS_COMPARED = (
+    f"!has(self.allocationPools) || !self.allocationPools.all(p, {is_ipv4('p.start')} && {is_ipv4('p.end')})"
+)
+
+_SPEC_RULES = (
+    *_in_network("gateway"),
+    *_in_network("serviceAddress"),
+    rule(
+        "!has(self.gateway) || !has(self.serviceAddress) || self.gateway != self.serviceAddress",
+        "spec.serviceAddress is the same as spec.gateway; choose another, or leave it out",
+        field_path=".serviceAddress",
+    ),
+    rule(
+        f"{_POOLS_CHECKED} || self.allocationPools.all(p, !isIP(p.start) || !isIP(p.end) || {_POOL_IS_INSIDE})",
+        "spec.allocationPools: a pool lies outside spec.cidr; both ends must be inside of it",
+        field_path=".allocationPools",
+    ),
+    rule(
+        f"{_POOLS_COMPARED} || self.allocationPools.all(p, self.allocationPools.exists_one(q,"
+        f" {ipv4_number('p.start')} <= {ipv4_number('q.end')} && {ipv4_number('q.start')} <= {ipv4_number('p.end')})"
+        f" || {ipv4_number('p.start')} > {ipv4_number('p.end')})",
+        "spec.allocationPools: two pools overlap; each address may be in one pool only",
+        field_path=".allocationPools",
+    ),
+    rule(
+        f"{_POOLS_COMPARED} || !has(self.gateway) || !{is_ipv4('self.gateway')} || !self.allocationPools.exists(p,"
+        f" {ipv4_number('p.start')} <= {ipv4_number('self.gateway')}"
+        f" && {ipv4_number('self.gateway')} <= {ipv4_number('p.end')})",
+        "spec.allocationPools: a pool contains spec.gateway; leave the gateway out of the pools",
+        field_path=".allocationPools",
+    ),
+    rule(
+        "!has(self.hostRoutes) || self.hostRoutes.all(r, !isCIDR(r.destination) || !isIP(r.nextHop)"
+        " || cidr(r.destination).ip().family() == ip(r.nextHop).family())",
+        "spec.hostRoutes: destination and nextHop of a route must be of one family, IPv4 or IPv6",
+        field_path=".hostRoutes",
+    ),
+)
 
 
 class SubnetPhase(StrEnum):
@@ -81,22 +167,8 @@ class Subnet(Resource):
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
         selectable_fields=(".spec.network",),
-        rules=(
-            rule(
-                "!has(self.spec.gateway) || cidr(self.spec.cidr).containsIP(self.spec.gateway)",
-                "spec.gateway lies outside spec.cidr",
-            ),
-            rule(
-                "!has(self.spec.serviceAddress) || cidr(self.spec.cidr).containsIP(self.spec.serviceAddress)",
-                "spec.serviceAddress lies outside spec.cidr",
-            ),
-            rule(
-                "!has(self.spec.allocationPools) || self.spec.allocationPools.all(p,"
-                " cidr(self.spec.cidr).containsIP(p.start) && cidr(self.spec.cidr).containsIP(p.end))",
-                "spec.allocationPools: a pool lies outside spec.cidr",
-            ),
-        ),
+        rules=(LABEL_NAME,),
     )
 
-    spec: SubnetSpec
+    spec: Annotated[SubnetSpec, *_SPEC_RULES]
     status: SubnetStatus = SubnetStatus()
