@@ -129,8 +129,10 @@ def _set_modes(root: Path) -> None:
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if executable else 0o644)
+    root.chmod(0o755)
     for private in ("root", "root/.ssh"):
         (root / private).chmod(0o700)
+    (root / "etc" / "shadow").chmod(0o600)
     (root / "tmp").chmod(0o1777)
 
 
