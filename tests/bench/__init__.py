@@ -1,0 +1,1 @@
+"""Benchmarks, each beside the raw thing in the same run."""
