@@ -9,10 +9,15 @@ from typing import Any
 import click
 from rich.console import Console
 
+from nephos_dev.attach import attach
+from nephos_dev.binaries import TOOLSETS, ensure
 from nephos_dev.claim import ClaimError
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud, Plan
+from nephos_dev.demo import run as run_demo
+from nephos_dev.layers import LAYERS, run_layers
 from nephos_dev.layout import LayoutError
 from nephos_dev.progress import FailureError, Lines, StepError, show_failure
+from nephos_dev.status import show_status
 
 _console = Console(soft_wrap=True)
 
@@ -63,3 +68,69 @@ def up(
 def down() -> None:
     """Take the cloud down; nothing of it is left but the caches."""
     Cloud(progress=Lines(_console)).down()
+
+
+@main.command()
+@_reported
+def demo() -> None:
+    """Two hosts, the first example, and a ping from guest to guest."""
+    run_demo(Cloud(progress=Lines(_console)), Lines(_console), _console)
+
+
+@main.command()
+@_reported
+def status() -> None:
+    """Show every component, the hosts, and where things are."""
+    cloud = Cloud()
+    if not cloud.exists:
+        _console.print(f"There is no cloud {cloud.name!r}: `make up` starts one.")
+        sys.exit(1)
+    show_status(cloud, _console)
+
+
+@main.command()
+@click.argument("components", nargs=-1, required=True)
+@_reported
+def kill(components: tuple[str, ...]) -> None:
+    """Kill components with SIGKILL; their supervisor starts them again."""
+    cloud = Cloud()
+    for component in components:
+        _console.print(f"{component}: process {cloud.kill(component)} killed", highlight=False)
+
+
+@main.command()
+@click.argument("components", nargs=-1, required=True)
+@_reported
+def restart(components: tuple[str, ...]) -> None:
+    """Stop and start components, to run the code as it is now."""
+    cloud = Cloud()
+    for component in components:
+        cloud.stop(component)
+        cloud.start(component)
+
+
+@main.command()
+@click.argument("namespace")
+@click.argument("server")
+@_reported
+def console(namespace: str, server: str) -> None:
+    """Attach to the serial console of a Server's guest; Ctrl-] leaves."""
+    attach(Cloud().terminal(namespace, server))
+
+
+@main.command()
+@click.argument("toolsets", nargs=-1, type=click.Choice(sorted(TOOLSETS)), required=True)
+@_reported
+def build(toolsets: tuple[str, ...]) -> None:
+    """Build programs of the pinned Go modules, unless they are cached, and print where they are."""
+    for name in toolsets:
+        _console.print(str(ensure(TOOLSETS[name], Lines(_console))), highlight=False)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("layers", nargs=-1, type=click.Choice(LAYERS))
+@click.option("--pytest", "options", multiple=True, help="An option for pytest, such as --pytest=-x.")
+@_reported
+def test(layers: tuple[str, ...], options: tuple[str, ...]) -> None:
+    """Run the tests, layer by layer, with one line for each."""
+    sys.exit(run_layers(layers or LAYERS, options, _console))

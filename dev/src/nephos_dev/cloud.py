@@ -1,16 +1,20 @@
 """One local cloud: brought up, looked at, hurt and taken down. The command line and the tests use it alike."""
 
+import json
 import shutil
 import signal as signals
 import subprocess
 from functools import cached_property
+from pathlib import Path
 
 from nephos_dev import binaries, claim, hosts, processes, underlay
 from nephos_dev.bringup import CONTROL_PLANE_ONLY, BringUp, Plan
 from nephos_dev.cluster import Cluster
+from nephos_dev.console import Console
 from nephos_dev.layout import RUNTIME_ROOT, WORK_TREE, HostLayout, Layout, cache_dir, cloud_name, state_dir
 from nephos_dev.progress import FailureError, Progress, Silent, step
 from nephos_dev.supervisor_client import ProcessState, Supervisor
+from nephos_dev.waiting import NotYet, wait_for
 
 __all__ = ["CONTROL_PLANE_ONLY", "Cloud", "FailureError", "Plan"]
 
@@ -122,14 +126,44 @@ class Cloud:
         init = Supervisor(host.supervisor_socket).pid()
         return hosts.execute(host, init, command)
 
+    def console(self, namespace: str, server: str) -> Console:
+        """Open the serial console of a Server's guest. Raises FailureError if it runs nowhere."""
+        return Console(self.terminal(namespace, server))
+
+    def terminal(self, namespace: str, server: str) -> Path:
+        """Return the pseudo-terminal of a Server's serial console. Raises FailureError if it runs nowhere."""
+        found = json.loads(self.kubectl("get", "servers.nephos.cloud", server, f"-n={namespace}", "--output=json"))
+        host = self._host(found.get("status", {}).get("host") or "")
+        terminal = self.execute(host, "virsh", "ttyconsole", found["metadata"]["uid"])
+        if terminal.returncode or not terminal.stdout.strip():
+            raise FailureError(f"Server {server} has no console on {host.name}: {terminal.stderr.strip()}")
+        return Path(terminal.stdout.strip())
+
+    def wait_restarted(self, component: str, *, killed: int, timeout_s: float = 60) -> int:
+        """Wait until a component runs with another process ID than `killed`; return that. Raises FailureError."""
+
+        def probe() -> int:
+            try:
+                pid = self.process(component).pid
+            except ConnectionError as error:
+                raise NotYet(str(error)) from error
+            if pid in {0, killed}:
+                raise NotYet("it is not started again yet")
+            return pid
+
+        return wait_for(probe, what=f"{component} runs again", timeout_s=timeout_s)
+
+    def _host(self, name: str) -> HostLayout:
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise FailureError(f"this cloud has no host {name!r}")
+
     def _locate(self, component: str) -> tuple[Supervisor, str]:
         outer, _, inner = component.partition("/")
         if not inner:
             return self.supervisor, outer
-        host = next((host for host in self.hosts if host.name == outer), None)
-        if host is None:
-            raise FailureError(f"this cloud has no host {outer!r}")
-        return Supervisor(host.supervisor_socket), inner
+        return Supervisor(self._host(outer).supervisor_socket), inner
 
 
 def _remove_state(layout: Layout) -> None:

@@ -100,7 +100,10 @@ class Supervisor:
         seen: set[int] = set()
 
         def probe() -> None:
-            state = self.process(name)
+            try:
+                state = self.process(name)
+            except ConnectionError as error:
+                raise NotYet(str(error)) from error
             if state.state in {"BACKOFF", "FATAL"}:
                 seen.add(state.started_at)
                 if len(seen) >= _RESTARTS_THAT_ARE_ENOUGH or state.state == "FATAL":
@@ -112,7 +115,13 @@ class Supervisor:
         try:
             wait_for(probe, what=name, timeout_s=timeout_s)
         except FailureError as failure:
-            raise FailureError(str(failure), failure.log or self.process(name).log) from failure
+            raise FailureError(str(failure), failure.log or self._log_of(name)) from failure
+
+    def _log_of(self, name: str) -> Path | None:
+        try:
+            return self.process(name).log
+        except ConnectionError:
+            return None
 
     def _call(self, method: str, *arguments: object) -> Any:  # why: XML-RPC answers are untyped
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")

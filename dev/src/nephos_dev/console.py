@@ -1,0 +1,84 @@
+"""A guest's serial console, as a person would use it: log in, run a command, read what it says."""
+
+import os
+import re
+import secrets
+import tty
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import pexpect
+from pexpect import fdpexpect
+
+from nephos_dev.progress import FailureError
+
+_PROMPT = r"[#$] (?:\x1b\[6n)?$"
+_LOGIN = r"login: $"
+_PASSWORD = r"[Pp]assword: $"  # noqa: S105  # why: what the console asks, not a secret
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_KNOCK_EVERY_S = 1.0  # QEMU notices within a second that somebody opened the pty; what is typed before is lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a command in a guest ended, and what it printed."""
+
+    status: int
+    output: str
+
+
+class Console:
+    """The console behind one pseudo-terminal of QEMU. A context manager: the terminal is closed at its end."""
+
+    def __init__(self, terminal: Path) -> None:
+        descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(descriptor)
+        self._session = fdpexpect.fdspawn(descriptor, encoding="utf-8", codec_errors="replace")
+
+    def __enter__(self) -> "Console":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def log_in(self, user: str = "root", password: str | None = None, *, timeout_s: float = 120) -> None:
+        """Reach a shell, whether the console shows a login or one that was left open. Raises FailureError."""
+        for _ in range(int(timeout_s / _KNOCK_EVERY_S)):
+            self._session.send("\r")
+            try:
+                seen = self._session.expect([_PROMPT, _LOGIN, _PASSWORD], timeout=_KNOCK_EVERY_S)
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF as error:
+                raise FailureError("the guest's console was closed") from error
+            if seen == 0:
+                return
+            if seen == 1:
+                self._session.send(f"{user}\r")
+                self._answer_password(password)
+        raise FailureError(f"no shell on the guest's console after {timeout_s:g} s; it shows: {self._last_lines()!r}")
+
+    def run(self, command: str, *, timeout_s: float = 30) -> Answer:
+        """Run one shell command after `log_in`. Raises FailureError if it does not end in time."""
+        mark = secrets.token_hex(4)
+        # The echo of what is typed has a quote inside each mark, what the shell prints has none.
+        self._session.send(f"echo '{mark}'-begin; {command}; echo '{mark}'-end=$?\r")
+        try:
+            self._session.expect(rf"{mark}-begin\r*\n(.*?){mark}-end=(\d+)", timeout=timeout_s)
+        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            raise FailureError(f"{command!r} did not end in the guest within {timeout_s:g} s") from error
+        output, status = self._session.match.groups()
+        self._session.expect(_PROMPT, timeout=timeout_s)
+        return Answer(status=int(status), output=_ESCAPES.sub("", output).replace("\r", "").strip("\n"))
+
+    def _answer_password(self, password: str | None) -> None:
+        if password is None:
+            return
+        self._session.expect(_PASSWORD, timeout=10)
+        self._session.send(f"{password}\r")
+
+    def _last_lines(self) -> str:
+        return _ESCAPES.sub("", str(self._session.before or ""))[-300:]
