@@ -80,6 +80,7 @@ def _controller_manager(layout: Layout, binaries: Path) -> Program:
             f"--secure-port={layout.ports.controller_manager}",
             f"--cert-dir={layout.state / 'kube-controller-manager'}",
             "--leader-elect=false",
+            "--use-service-account-credentials=true",  # each controller with its own rights: namespaces, garbage
             f"--controllers={_CONTROLLERS}",
             f"--service-account-private-key-file={pki / 'service-accounts.key'}",
             f"--root-ca-file={pki / 'ca.crt'}",
