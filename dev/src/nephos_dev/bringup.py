@@ -162,7 +162,7 @@ class BringUp:
         if not self.hosts:
             return
         capacity = environment.divide(environment.measure_machine(self.layout.state), self.plan.hosts)
-        with step(self.progress, f"{self.plan.hosts} hosts: namespaces and libvirtd"):
+        with step(self.progress, f"hosts ({self.plan.hosts}): namespaces and libvirtd"):
             for host in self.hosts:
                 underlay.ensure_host_namespace(self.layout, host)
                 hosts.write(self.layout, host, capacity, agent=self.plan.agents)

@@ -39,10 +39,14 @@ class Console:
     def __enter__(self) -> "Console":
         return self
 
+    def close(self) -> None:
+        """Close the terminal; the guest goes on."""
+        self._session.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
+        self.close()
 
     def log_in(self, user: str = "root", password: str | None = None, *, timeout_s: float = 120) -> None:
         """Reach a shell, whether the console shows a login or one that was left open. Raises FailureError."""
@@ -73,6 +77,10 @@ class Console:
         output, status = self._session.match.groups()
         self._session.expect(_PROMPT, timeout=timeout_s)
         return Answer(status=int(status), output=_ESCAPES.sub("", output).replace("\r", "").strip("\n"))
+
+    def send_line(self, command: str) -> None:
+        """Type a command and don't wait for its end: for those that end the guest."""
+        self._session.send(f"{command}\r")
 
     def _answer_password(self, password: str | None) -> None:
         if password is None:

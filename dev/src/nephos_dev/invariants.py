@@ -90,22 +90,29 @@ def _orphans(cloud: CloudPicture, naming: Naming) -> Iterator[str]:
         if (owner := port["spec"].get("serverUID")) and owner not in servers:
             yield f"Port {_name(port)} belongs to a Server that is gone"
     for picture in cloud.pictures:
-        bound = [port for port in cloud.ports if port["spec"].get("host") == picture.name]
-        taps = {device_name(naming.tap, port["metadata"]["uid"]) for port in bound}
-        bridges = {device_name(naming.bridge, port["spec"]["networkUID"]) for port in bound}
         for uid in (picture.running_domains | picture.stopped_domains) - servers:
             yield f"{picture.name}: domain {uid} belongs to no Server"
         for uid in picture.disks - servers:
             yield f"{picture.name}: disk of {uid} belongs to no Server"
-        for tap in picture.taps - taps:
-            yield f"{picture.name}: tap {tap} belongs to no Port of this host"
-        for bridge in picture.networks - bridges:
-            yield f"{picture.name}: bridge {bridge} belongs to no Network that this host needs"
-        for server in cloud.servers:
-            if server.get("status", {}).get("phase") == "Active" and server["status"].get("host") == picture.name:
-                own = {p["metadata"]["uid"] for p in bound if p["spec"].get("serverUID") == server["metadata"]["uid"]}
-                for tap in {device_name(naming.tap, uid) for uid in own} - picture.taps:
-                    yield f"{picture.name}: tap {tap} of Server {_name(server)} is missing"
+        yield from _devices(cloud, picture, naming)
+
+
+def _devices(cloud: CloudPicture, picture: HostPicture, naming: Naming) -> Iterator[str]:
+    bound = [port for port in cloud.ports if port["spec"].get("host") == picture.name]
+    active = {
+        server["metadata"]["uid"]: _name(server)
+        for server in cloud.servers
+        if server.get("status", {}).get("phase") == "Active" and server["status"].get("host") == picture.name
+    }
+    taps = {device_name(naming.tap, port["metadata"]["uid"]): port["spec"].get("serverUID") for port in bound}
+    bridges = {device_name(naming.bridge, port["spec"]["networkUID"]) for port in bound}
+    for tap in picture.taps - taps.keys():
+        yield f"{picture.name}: tap {tap} belongs to no Port of this host"
+    for bridge in picture.networks - bridges:
+        yield f"{picture.name}: bridge {bridge} belongs to no Network that this host needs"
+    for tap, owner in taps.items():
+        if owner in active and tap not in picture.taps:
+            yield f"{picture.name}: tap {tap} of Server {active[owner]} is missing"
 
 
 def _addresses(ports: tuple[Document, ...]) -> Iterator[str]:

@@ -1,0 +1,70 @@
+"""Reads what a cloud really carries: the API's objects, and each host's domains, devices and files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nephos_dev.cloud import Cloud
+from nephos_dev.invariants import CloudPicture, HostPicture, Naming, violations
+from nephos_dev.layout import HostLayout
+from nephos_dev.progress import FailureError
+from nephos_dev.waiting import NotYet, wait_for
+
+NAMING = Naming(tap="tap", bridge="nbr")
+_TENANT_NAMESPACE = "nephos"
+_KINDS = ("servers", "ports", "networks", "hosts")
+
+
+def observe(cloud: Cloud) -> CloudPicture:
+    """Return the picture of the cloud. Raises FailureError while a part of it does not answer."""
+    objects = {kind: _objects(cloud, kind) for kind in _KINDS}
+    return CloudPicture(**objects, pictures=tuple(_observe_host(cloud, host) for host in cloud.hosts))
+
+
+def wait_sound(cloud: Cloud, *, timeout_s: float = 60) -> None:
+    """Wait until nothing is lost, twice or orphaned. Raises FailureError with what still is at the deadline."""
+
+    def probe() -> None:
+        try:
+            found = violations(observe(cloud), NAMING)
+        except FailureError as failure:
+            raise NotYet(str(failure)) from failure
+        if found:
+            raise NotYet("; ".join(found))
+
+    wait_for(probe, what="API, hypervisors, kernel and disks in agreement", timeout_s=timeout_s)
+
+
+def _objects(cloud: Cloud, kind: str) -> tuple[dict[str, Any], ...]:
+    listed = json.loads(cloud.kubectl("get", f"{kind}.nephos.cloud", "--all-namespaces", "--output=json"))
+    return tuple(listed["items"])
+
+
+def _observe_host(cloud: Cloud, host: HostLayout) -> HostPicture:
+    devices = {*_devices(cloud, host), *_devices(cloud, host, _TENANT_NAMESPACE)}
+    folder = host.root / "var" / "lib" / "nephos"
+    return HostPicture(
+        name=host.name,
+        running_domains=_domains(cloud, host, "--state-running"),
+        stopped_domains=_domains(cloud, host, "--state-shutoff"),
+        taps=frozenset(name for name in devices if name.startswith(NAMING.tap)),
+        networks=frozenset(name for name in devices if name.startswith(NAMING.bridge)),
+        disks=frozenset(path.name for path in folder.glob("servers/*")),
+        partial_files=tuple(str(path.relative_to(folder)) for path in folder.glob("*/**/*.partial")),
+    )
+
+
+def _domains(cloud: Cloud, host: HostLayout, state: str) -> frozenset[str]:
+    done = cloud.execute(host, "virsh", "list", state, "--uuid")
+    if done.returncode:
+        raise FailureError(f"{host.name}: {done.stderr.strip()}")
+    return frozenset(done.stdout.split())
+
+
+def _devices(cloud: Cloud, host: HostLayout, namespace: str | None = None) -> tuple[str, ...]:
+    inside = ("-n", namespace) if namespace else ()
+    done = cloud.execute(host, "ip", *inside, "-j", "link", "show")
+    if done.returncode:
+        return ()  # the tenant namespace is made with the first network
+    return tuple(link["ifname"] for link in json.loads(done.stdout))
