@@ -32,7 +32,11 @@ KINDS: Final[tuple[type[Resource], ...]] = (
 )
 """Every kind, in the order in which a reader meets them."""
 
+CLEANED_KINDS: Final[tuple[type[Resource], ...]] = (Project, Network, Subnet, Port, Server, Image)
+"""Kinds whose objects get the finalizer ``nephos.cloud/cleanup`` at creation."""
+
 __all__ = [
+    "CLEANED_KINDS",
     "KINDS",
     "Flavor",
     "Host",
