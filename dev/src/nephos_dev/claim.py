@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.layout import SLOTS
+
+MEMORY = "cloud.json"  # the claim as the cloud's own state remembers it
 
 
 class ClaimError(RuntimeError):
@@ -45,7 +49,8 @@ def find(root: Path, name: str) -> Claim | None:
 def take(root: Path, name: str, state: Path) -> Claim:
     """Return the claim of cloud `name` whose state is `state`, made if there is none.
 
-    Raises ClaimError if a cloud of another work tree holds the name.
+    A cloud that outlived a reboot of the machine, which clears `root`, gets back what its state remembers.
+    Raises ClaimError if a cloud of another work tree holds the name, or another cloud the remembered slot.
     """
     with _locked(root):
         claims = _live(root / "claims")
@@ -56,17 +61,33 @@ def take(root: Path, name: str, state: Path) -> Claim:
             )
         if held:
             return held
-        slot = choose_slot(name, {claim.name: claim.slot for claim in claims.values()})
-        claim = Claim(name=name, slot=slot, cloud_id=str(uuid.uuid4()), state=str(state))
-        state.mkdir(parents=True, exist_ok=True)
-        (root / "claims" / f"{name}.json").write_text(json.dumps(asdict(claim)))
+        taken = {claim.name: claim.slot for claim in claims.values()}
+        claim = _recall(state, taken) or Claim(
+            name=name, slot=choose_slot(name, taken), cloud_id=str(uuid.uuid4()), state=str(state)
+        )
+        document = json.dumps(asdict(claim))
+        files.write(state / MEMORY, document)
+        files.write(root / "claims" / f"{name}.json", document)
         return claim
 
 
 def release(root: Path, name: str) -> None:
-    """Give the name and its slot back, and remove the folders that are then empty."""
+    """Give the name and its slot back; the last one leaves no folder behind."""
     with _locked(root):
-        (root / "claims" / f"{name}.json").unlink(missing_ok=True)
+        claims = root / "claims"
+        (claims / f"{name}.json").unlink(missing_ok=True)
+        if claims.is_dir() and not any(claims.iterdir()):
+            claims.rmdir()
+            (root / "lock").unlink()
+            root.rmdir()
+
+
+def _recall(state: Path, taken: Mapping[str, int]) -> Claim | None:
+    claim = _read(state / MEMORY)
+    rival = next((other for other, slot in taken.items() if claim and slot == claim.slot), None)
+    if rival:
+        raise ClaimError(f"cloud {rival!r} now has the ports of the cloud in {state}: take {rival!r} down first")
+    return claim
 
 
 def _live(folder: Path) -> dict[str, Claim]:
@@ -85,7 +106,16 @@ def _read(path: Path) -> Claim | None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = root / "lock"
+    while True:
+        root.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _same_file(path, lock.fileno()):
+                continue  # the last cloud has just removed it
+            yield
+            return
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor))

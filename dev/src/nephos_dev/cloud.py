@@ -39,7 +39,8 @@ class Cloud:
     @property
     def exists(self) -> bool:
         """Whether anything of this cloud is there."""
-        return claim.find(RUNTIME_ROOT, self.name) is not None
+        remembered = state_dir(WORK_TREE, self.name) / claim.MEMORY
+        return remembered.is_file() or claim.find(RUNTIME_ROOT, self.name) is not None
 
     @property
     def supervisor(self) -> Supervisor:

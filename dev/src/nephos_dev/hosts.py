@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nephos_dev import credentials, environment, files, hypervisor, supervision
+from nephos_dev import credentials, environment, files, hypervisor, processes, supervision
 from nephos_dev.environment import Capacity
 from nephos_dev.layout import MOST_HOSTS, WORK_TREE, HostLayout, Layout
 from nephos_dev.progress import FailureError
@@ -59,7 +59,8 @@ def render_init(host: HostLayout) -> str:
         "#!/bin/sh",
         f"# Becomes the init of {host.name}.",
         "set -eu",
-        f"readlink /proc/self/ns/mnt > {shlex.quote(str(host.namespace_record))}",
+        'echo "$(readlink /proc/self/ns/mnt) $(cat /proc/sys/kernel/random/boot_id)" > '
+        + shlex.quote(str(host.namespace_record)),
         f"hostname {shlex.quote(host.name)}",
         "mount -t sysfs sysfs /sys",  # /sys/class/net shows the namespace in which it was mounted
         f"mount -t tmpfs tmpfs {overlay}",
@@ -133,8 +134,8 @@ def write(layout: Layout, host: HostLayout, capacity: Capacity, *, agent: bool) 
 
 
 def mount_namespaces(hosts: Sequence[HostLayout]) -> tuple[str, ...]:
-    """Return the mount namespaces of those hosts that run."""
-    return tuple(host.namespace_record.read_text().strip() for host in hosts if host.namespace_record.is_file())
+    """Return each host's mount namespace, empty for a host that does not run."""
+    return tuple(processes.recorded_namespace(host.namespace_record) for host in hosts)
 
 
 def execute(

@@ -10,9 +10,8 @@ from nephos_dev import processes
 def main() -> None:
     """Take the file that names the former mount namespace, then the command to become."""
     record, command = Path(sys.argv[1]), sys.argv[2:]
-    if record.is_file():
-        processes.end_all((record.read_text().strip(),))
-        record.unlink()
+    processes.end_all((processes.recorded_namespace(record),))
+    record.unlink(missing_ok=True)
     os.execvp(command[0], command)  # noqa: S606  # why: no shell is wanted, the command is the cloud's own
 
 

@@ -17,7 +17,7 @@ def find(mount_namespaces: Iterable[str], state: Path | None = None) -> set[int]
 
     QEMU and its like lose the environment, but never leave the host's mount namespace.
     """
-    namespaces = set(mount_namespaces) - {mount_namespace(os.getpid())}
+    namespaces = set(mount_namespaces) - {mount_namespace(os.getpid()), ""}
     mark = f"{MARK}={state}".encode() if state else None
     found = set()
     for entry in _PROC.iterdir():
@@ -35,6 +35,19 @@ def mount_namespace(pid: int) -> str:
         return str((_PROC / str(pid) / "ns" / "mnt").readlink())
     except OSError:
         return ""
+
+
+def boot_id() -> str:
+    """Return the identity of this boot of the machine; namespace numbers mean nothing in another one."""
+    return (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+
+
+def recorded_namespace(record: Path) -> str:
+    """Return the mount namespace that a host's init noted in this boot, or an empty string."""
+    if not record.is_file():
+        return ""
+    namespace, _, boot = record.read_text().strip().partition(" ")
+    return namespace if boot == boot_id() else ""
 
 
 def end_all(mount_namespaces: Iterable[str], state: Path | None = None, *, first: Iterable[int] = ()) -> None:

@@ -13,11 +13,15 @@ from nephos_dev.layout import HostLayout, Layout
 
 _BRIDGE = "underlay"
 _HOST_INTERFACE = "eth0"
+_BRIDGE_FILTER = Path("/proc/sys/net/bridge")
 _NETNS_FOLDER = Path("/run/netns")
 
 
 def ensure_underlay(layout: Layout) -> None:
     """Make the bridge and the machine's leg on it, as far as they are missing."""
+    if not _BRIDGE_FILTER.is_dir():
+        # Security of bridged frames rests on it, and unlike other modules nothing loads it on demand.
+        subprocess.run(["modprobe", "br_netfilter"], check=True, capture_output=True)
     _ensure_namespace(layout.underlay_netns)
     with IPRoute() as machine, NetNS(layout.underlay_netns) as underlay:
         if not underlay.link_lookup(ifname=_BRIDGE):
