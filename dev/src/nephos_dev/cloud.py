@@ -81,7 +81,7 @@ class Cloud:
         with step(self._progress, "remove namespaces and interfaces"):
             for host in self.hosts:
                 underlay.remove_namespace(host.netns)
-            underlay.remove_namespace(layout.underlay_netns)
+            underlay.remove_underlay(layout)
             underlay.release_namespace_folder()
         with step(self._progress, "remove state"):
             _remove_state(layout)

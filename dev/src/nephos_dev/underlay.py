@@ -46,6 +46,15 @@ def ensure_host_namespace(layout: Layout, host: HostLayout) -> None:
         namespace.route("replace", dst="default", gateway=str(layout.gateway))
 
 
+def remove_underlay(layout: Layout) -> None:
+    """Remove the bridge and the machine's leg on it."""
+    with IPRoute() as machine:
+        # By hand: the kernel takes the devices of a removed namespace away only some time later.
+        for index in machine.link_lookup(ifname=layout.underlay_interface):
+            machine.link("del", index=index)
+    remove_namespace(layout.underlay_netns)
+
+
 def remove_namespace(name: str) -> None:
     """Remove a network namespace, and with it the devices in it and their peers. Nothing happens if there is none."""
     if name in netns.listnetns():
