@@ -34,7 +34,8 @@ bench: bootstrap ## the figures: a table, and a JSON file
 lint: bootstrap ## format, lint, types, imports, generated files
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy
+	@.venv/bin/mypy crds/src operator/src node-agent/src dev/src
+	@MYPYPATH=tests .venv/bin/mypy --explicit-package-bases tests
 	@.venv/bin/lint-imports
 	@.venv/bin/nephos-crds --check
 
