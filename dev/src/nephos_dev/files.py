@@ -17,10 +17,11 @@ def write(path: Path, content: str | bytes, *, mode: int = 0o644) -> bool:
     return True
 
 
-def tail(path: Path, *, lines: int = 15, most_bytes: int = 16_384) -> str:
-    """Return the last lines of a text file, or an empty string if there is no such file."""
+def tail(path: Path, *, lines: int = 12, width: int = 400, most_bytes: int = 65_536) -> str:
+    """Return the last lines of a text file, long ones cut, or an empty string if there is no such file."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - most_bytes))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        last = file.read().decode(errors="replace").splitlines()[-lines:]
+    return "\n".join(line if len(line) <= width else f"{line[:width]}…" for line in last)

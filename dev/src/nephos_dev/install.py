@@ -72,6 +72,8 @@ def install_identities(cluster: Cluster) -> None:
 def install_webhook(cluster: Cluster, layout: Layout) -> None:
     """Apply the chart's webhook configuration, pointed at this cloud's operators instead of a Service."""
     source = CHART_FILES / _WEBHOOK_FILE
+    if not source.is_file():
+        return
     authority = credentials.authority_certificate(layout.pki)
     documents = [document for document in yaml.safe_load_all(source.read_text()) if document]
     cluster.apply_objects(*(point_at(document, layout.webhook_url, authority) for document in documents))
