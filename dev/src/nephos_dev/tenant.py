@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nephos_dev.cluster import Cluster
+from nephos_dev.progress import FailureError
 from nephos_dev.waiting import NotYet, wait_for
 
 Manifest = Mapping[str, Any]
@@ -59,11 +60,13 @@ class Tenant:
         self.cluster.apply_objects(*placed)
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return an object of the project's namespace, or None."""
-        found = self.cluster.try_kubectl("get", kind, name, f"--namespace={self.name}", "--output=json")
-        if found.returncode:
+        """Return an object of the project's namespace, or None. Raises FailureError while the API server is away."""
+        found = self.cluster.kubectl(
+            "get", kind, name, f"--namespace={self.name}", "--ignore-not-found", "--output=json"
+        )
+        if not found:
             return None
-        document: dict[str, Any] = json.loads(found.stdout)
+        document: dict[str, Any] = json.loads(found)
         return document
 
     def all_of(self, kind: str) -> list[dict[str, Any]]:
@@ -99,7 +102,10 @@ class Tenant:
         """Wait until `missing(object)` has nothing to say; return the object."""
 
         def probe() -> dict[str, Any]:
-            found = self.get(kind, name)
+            try:
+                found = self.get(kind, name)
+            except FailureError as failure:
+                raise NotYet(str(failure)) from failure
             if found is None:
                 raise NotYet("it does not exist")
             if lack := missing(found):

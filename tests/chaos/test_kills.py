@@ -1,0 +1,188 @@
+"""Processes are killed at random moments of create and delete; afterwards nothing is lost, twice or orphaned.
+
+`NEPHOS_CHAOS_KILLS` says how many kills (12 unless told), `NEPHOS_CHAOS_SEED` repeats a run.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from nephos_dev.cloud import Cloud
+from nephos_dev.observe import wait_sound
+from nephos_dev.progress import FailureError
+from nephos_dev.tenant import Tenant, network_manifests, server_manifest
+from nephos_dev.waiting import NotYet, wait_for
+
+KILLS = int(os.environ.get("NEPHOS_CHAOS_KILLS", "12"))
+SEED = int(os.environ.get("NEPHOS_CHAOS_SEED", str(random.SystemRandom().randrange(1_000_000))))
+PAIR = ("north", "south")
+MOST_PAUSE_S = 1.5
+
+
+def components(cloud: Cloud) -> tuple[str, ...]:
+    """Return what may be killed: every process of ours, libvirtd, and the API server."""
+    inside = [f"{host.name}/{part}" for host in cloud.hosts for part in ("agent", "libvirtd")]
+    return ("operator-1", "operator-2", "image-service", "kube-apiserver", *inside)
+
+
+@dataclass
+class Churn:
+    """Creates and deletes Servers all the time, and knows which of them should be there."""
+
+    tenant: Tenant
+    dice: random.Random
+    alive: set[str] = field(default_factory=set)
+    count: int = 0
+
+    def step(self) -> None:
+        """Create or delete one Server; tried again while the API server is away."""
+        if self.alive and (len(self.alive) >= 4 or self.dice.random() < 0.4):
+            name = self.dice.choice(sorted(self.alive))
+            _insist(lambda: self.tenant.delete("server", name, "--ignore-not-found", wait=False))
+            self.alive.discard(name)
+            return
+        self.count += 1
+        name = f"storm-{self.count}"
+        _insist(lambda: self.tenant.apply(server_manifest(name, "blue")))
+        self.alive.add(name)
+
+
+def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Tenant) -> None:
+    print(f"NEPHOS_CHAOS_SEED={SEED}")
+    dice = random.Random(SEED)  # noqa: S311  # why: repeatable on purpose
+    placed = _start_pair(tenant)
+    before = _processes_of_guests(cloud, placed)
+    churn = Churn(tenant, dice)
+    with _ping_between(cloud, tenant, placed["south"]) as lost, _killing(cloud, dice) as killed:
+        while len(killed) < KILLS:
+            churn.step()
+    print("killed:", *killed)
+    for name in sorted(churn.alive):
+        tenant.wait_phase(name, "Active", timeout_s=120)
+    wait_sound(cloud, timeout_s=120)
+    there = {server["metadata"]["name"] for server in tenant.all_of("server")}
+    assert there == churn.alive | set(PAIR)
+    assert _processes_of_guests(cloud, placed) == before, "a guest was started again"
+    assert lost() == 0, "pings of a running pair were lost"
+
+
+@pytest.mark.parametrize("component", ["operator", "agent", "libvirtd", "kube-apiserver"])
+@pytest.mark.parametrize("moment", ["create", "delete"])
+def test_a_kill_in_the_middle_converges(cloud: Cloud, tenant: Tenant, component: str, moment: str) -> None:
+    tenant.apply(*network_manifests("blue", "10.50.0.0/24"))
+    if moment == "delete":
+        tenant.apply(server_manifest("one", "blue"))
+        tenant.wait_phase("one", "Active")
+        tenant.delete("server", "one", wait=False)
+    else:
+        tenant.apply(server_manifest("one", "blue"))
+    victims = [name for name in components(cloud) if component in name]
+    killed = {victim: cloud.kill(victim) for victim in victims}
+    for victim, pid in killed.items():
+        cloud.wait_restarted(victim, killed=pid)
+    if moment == "create":
+        tenant.wait_phase("one", "Active", timeout_s=120)
+    else:
+        wait_for(lambda: _absent(tenant, "one"), what="the Server is gone", timeout_s=120)
+    wait_sound(cloud, timeout_s=120)
+
+
+def _start_pair(tenant: Tenant) -> dict[str, dict]:  # type: ignore[type-arg]  # why: JSON documents
+    group = {
+        "apiVersion": "nephos.cloud/v1alpha1",
+        "kind": "ServerGroup",
+        "metadata": {"name": "apart"},
+        "spec": {"policy": "AntiAffinity"},
+    }
+    tenant.apply(*network_manifests("blue", "10.50.0.0/24"), group)
+    tenant.apply(*(server_manifest(name, "blue", serverGroup="apart") for name in PAIR))
+    return {name: tenant.wait_phase(name, "Active") for name in PAIR}
+
+
+def _processes_of_guests(cloud: Cloud, placed: dict[str, dict]) -> dict[str, str]:  # type: ignore[type-arg]  # why: JSON
+    """Return the process ID of QEMU for each Server: the same one, if the guest went on."""
+    found = {}
+    for name, server in placed.items():
+        host = next(host for host in cloud.hosts if host.name == server["status"]["host"])
+        found[name] = cloud.execute(host, "pgrep", "-f", f"uuid {server['metadata']['uid']}").stdout.split()[0]
+    return found
+
+
+@contextmanager
+def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator:  # type: ignore[type-arg]  # why: JSON
+    """Have the guest `north` ping the other one all the time; yields a function that tells how many were lost."""
+    address = target["status"]["addresses"][0]["address"]
+    losses: list[int] = []
+    with cloud.console(tenant.name, "north") as console:
+        console.log_in()
+        wait_for(lambda: _reached(console, address), what=f"north reaches {address}", timeout_s=60)
+        console.run(f"ping -i 1 -W 10 {address} > /tmp/ping.log 2>&1 & echo $! > /tmp/ping.pid")
+        yield lambda: losses[0]
+        console.run("kill -INT $(cat /tmp/ping.pid); wait", timeout_s=30)
+        words = console.run("grep transmitted /tmp/ping.log").output.split()
+        losses.append(int(words[0]) - int(words[3]))
+        assert int(words[0]) > 5, "the guest pinged too seldom to prove anything"
+
+
+def _reached(console, address: str) -> None:  # type: ignore[no-untyped-def]  # why: a console of nephos_dev
+    if console.run(f"ping -c 1 -W 2 {address}").status:
+        raise NotYet("no answer")
+
+
+@contextmanager
+def _killing(cloud: Cloud, dice: random.Random) -> Iterator[list[str]]:
+    """Kill something every now and then, in a thread; each victim is back before the next one dies."""
+    killed: list[str] = []
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def kill_on() -> None:
+        try:
+            while not over.wait(dice.uniform(0.05, MOST_PAUSE_S)) and len(killed) < KILLS:
+                victim = dice.choice(components(cloud))
+                pid = cloud.kill(victim)
+                cloud.wait_restarted(victim, killed=pid)
+                killed.append(victim)
+        except BaseException as error:  # noqa: BLE001  # why: handed to the test, which raises it
+            failures.append(error)
+            killed.extend(["nothing"] * KILLS)
+
+    thread = threading.Thread(target=kill_on)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _insist(call) -> None:  # type: ignore[no-untyped-def]  # why: any call without arguments
+    """Do it again while the API server is away."""
+    deadline = time.monotonic() + 60
+
+    def probe() -> None:
+        try:
+            call()
+        except FailureError as failure:
+            if time.monotonic() > deadline:
+                raise
+            raise NotYet(str(failure)) from failure
+
+    wait_for(probe, what="the API server takes the request", timeout_s=60)
+
+
+def _absent(tenant: Tenant, name: str) -> None:
+    try:
+        found = tenant.get("server", name)
+    except FailureError as failure:
+        raise NotYet(str(failure)) from failure
+    if found is not None:
+        raise NotYet("it is still there")
