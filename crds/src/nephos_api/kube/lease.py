@@ -130,7 +130,13 @@ class LeaderElection:
         self._times = times or ElectionTimes()
         self._clock = clock
         self._seen: tuple[LeaseSpec, float] | None = None
+        self._stop_at = 0.0
         self.is_leader = False
+
+    @property
+    def left_s(self) -> float:
+        """For how many seconds more this one surely leads; 0 or less: another may. To be asked before each write."""
+        return self._stop_at - self._clock() if self.is_leader else 0.0
 
     async def run(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Wait for the leadership and run ``lead`` while it lasts.
@@ -138,8 +144,12 @@ class LeaderElection:
         Returns when ``lead`` does or when the leadership is lost, ``lead`` being cancelled and ended then. The Lease is
         released only after ``lead`` has ended, so that the next leader need not wait.
         """
-        while not await self._try(self._acquire, self._times.duration_s):  # noqa: ASYNC110 - a lease is had by trying
+        while True:
+            sent_at = self._clock()
+            if await self._try(self._acquire, self._times.stop_after_s):
+                break
             await asyncio.sleep(self._times.retry_every_s)
+        self._stop_at = sent_at + self._times.stop_after_s
         self.is_leader = True
         log.info("leading", lease=self._name, identity=self._identity)
         leading = asyncio.ensure_future(lead())
@@ -157,11 +167,10 @@ class LeaderElection:
             leading.result()
 
     async def _renew_while_possible(self) -> None:
-        renewed_at = self._clock()
-        while (left_s := renewed_at + self._times.stop_after_s - self._clock()) > 0:
+        while (left_s := self._stop_at - self._clock()) > 0:
             sent_at = self._clock()
             if await self._try(self._acquire, left_s):
-                renewed_at = sent_at
+                self._stop_at = sent_at + self._times.stop_after_s
             elif self._seen and self._seen[0].holder_identity not in (self._identity, None, ""):
                 log.error("leadership taken by another", lease=self._name, holder=self._seen[0].holder_identity)
                 return

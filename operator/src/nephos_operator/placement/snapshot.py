@@ -1,0 +1,130 @@
+"""What a decision of placement looks at: the request, and each Host with what is promised on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nephos_api.resources import Host
+from nephos_api.resources.host import HostPhase
+from nephos_api.resources.server_group import ServerGroupPolicy
+from nephos_operator.ledger import Ledger, Sums
+from nephos_operator.references import Resolved
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a host has of one class of resource (OpenStack Placement's terms)."""
+
+    total: int
+    reserved: int
+    allocation_ratio: float
+
+    def fits(self, used: int, requested: int) -> bool:
+        """Tell whether used + requested ≤ (total − reserved) × ratio, and the request alone ≤ total."""
+        return requested <= self.total and used + requested <= self.capacity
+
+    @property
+    def capacity(self) -> float:
+        """What may be promised in all."""
+        return (self.total - self.reserved) * self.allocation_ratio
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a Server asks of a Host."""
+
+    server_uid: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    architecture: str = "x86_64"
+    machine_type: str | None = None
+    firmware: str = "BIOS"
+    availability_zone: str | None = None
+    host_labels: Mapping[str, str] = field(default_factory=dict)
+    required_traits: frozenset[str] = frozenset()
+    forbidden_traits: frozenset[str] = frozenset()
+    policy: ServerGroupPolicy | None = None
+    group_hosts: Mapping[str, int] = field(default_factory=dict)
+    """How many other members of its group each host has."""
+    refused_by: frozenset[str] = frozenset()
+    """Hosts that refused it in this search."""
+
+
+@dataclass(frozen=True)
+class HostView:
+    """A Host, as filters and weighers see it."""
+
+    name: str
+    is_up: bool
+    is_enabled: bool
+    availability_zone: str
+    labels: Mapping[str, str]
+    traits: frozenset[str]
+    architecture: str | None
+    machine_types: frozenset[str]
+    firmwares: frozenset[str]
+    vcpus: Inventory
+    memory: Inventory
+    disk: Inventory
+    most_servers: int
+    """0: no bound."""
+    used: Sums
+
+
+def view(host: Host, used: Sums) -> HostView:
+    """Return the Host with what is promised on it."""
+    spec, status = host.spec, host.status
+    capacity, reserved, ratio = status.capacity, spec.reserved, spec.allocation_ratio
+    return HostView(
+        name=host.metadata.name,
+        is_up=status.phase in (HostPhase.UP, HostPhase.DISABLED)
+        and status.address is not None
+        and not host.is_deleting,
+        is_enabled=spec.enabled and not spec.out_of_service,
+        availability_zone=spec.availability_zone,
+        labels=host.metadata.labels,
+        traits=frozenset(status.traits),
+        architecture=status.architecture,
+        machine_types=frozenset(status.machine_types),
+        firmwares=frozenset(status.firmwares),
+        vcpus=Inventory(capacity.vcpus if capacity else 0, reserved.vcpus, ratio.vcpus),
+        memory=Inventory(capacity.memory_mib if capacity else 0, reserved.memory_mib, ratio.memory),
+        disk=Inventory(capacity.disk_gib if capacity else 0, reserved.disk_gib, ratio.disk),
+        most_servers=capacity.servers if capacity else 0,
+        used=used,
+    )
+
+
+def views(hosts: Iterable[Host], ledger: Ledger) -> list[HostView]:
+    """Return all Hosts with what is promised on them."""
+    return [view(host, ledger.on_host(host.metadata.name)) for host in hosts]
+
+
+def request(
+    server_uid: str,
+    resolved: Resolved,
+    *,
+    availability_zone: str | None,
+    group_hosts: Mapping[str, int],
+    refused_by: frozenset[str],
+) -> Request:
+    """Return what a Server with these references asks of a Host."""
+    flavor, properties = resolved.flavor.spec, resolved.image.spec.properties
+    return Request(
+        server_uid=server_uid,
+        vcpus=flavor.vcpus,
+        memory_mib=flavor.memory_mib,
+        disk_gib=flavor.disk_gib,
+        architecture=properties.architecture,
+        machine_type=properties.machine_type,
+        firmware=properties.firmware,
+        availability_zone=availability_zone,
+        host_labels=flavor.host_labels,
+        required_traits=frozenset(flavor.required_traits),
+        forbidden_traits=frozenset(flavor.forbidden_traits),
+        policy=resolved.group.spec.policy if resolved.group else None,
+        group_hosts=group_hosts,
+        refused_by=refused_by,
+    )

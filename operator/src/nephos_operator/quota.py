@@ -1,0 +1,51 @@
+"""Quotas: how much of what a project has, and whether it may have more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from nephos_api.model import wire_name
+from nephos_api.resources.project import Quota
+from nephos_operator.store import Store
+from nephos_operator.verdict import Stalls
+
+Amounts = Mapping[str, int]
+"""Amounts by the names of the fields of a Quota."""
+
+COUNTED_KINDS: Final = {
+    "Server": "instances",
+    "KeyPair": "key_pairs",
+    "ServerGroup": "server_groups",
+    "Network": "networks",
+    "Subnet": "subnets",
+    "Port": "ports",
+}
+"""Kinds of which a project may have only so many, and the quota's field that says how many."""
+
+UNLIMITED: Final = -1
+
+
+def usage(namespace: str, store: Store) -> dict[str, int]:
+    """Return what the objects of a namespace ask for, placed or not; constant time per kind and flavor in use."""
+    amounts = {field: store.tables[kind].count("namespace", namespace) for kind, field in COUNTED_KINDS.items()}
+    cores = ram_mib = 0
+    for flavor in store.flavors:
+        servers = store.servers.count("flavor", (namespace, flavor.metadata.name))
+        cores += servers * flavor.spec.vcpus
+        ram_mib += servers * flavor.spec.memory_mib
+    return amounts | {"cores": cores, "ram_mib": ram_mib}
+
+
+def exceeded(project: str, quota: Quota, used: Amounts, asked: Amounts) -> Stalls | None:
+    """Return which limit of the project would be exceeded by what is asked for beside what is used, or None."""
+    for field, amount in asked.items():
+        limit = getattr(quota, field)
+        total = used.get(field, 0) + amount
+        if amount and limit != UNLIMITED and total > limit:
+            return Stalls(
+                "QuotaExceeded",
+                f"the quota of Project {project} allows {limit} {wire_name(field)}, this would make it {total};"
+                f" delete something, or ask a cloud admin to raise spec.quota.{wire_name(field)}",
+            )
+    return None

@@ -1,0 +1,1 @@
+"""One module a kind: observe, plan (pure), act; each returns one result."""

@@ -1,0 +1,72 @@
+"""Host: Up, Down or Disabled, from its Lease as this process saw it renewed, and from what people say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nephos_api.metadata import Key
+from nephos_api.model import wire_name
+from nephos_api.reconcile.result import Done, Result
+from nephos_api.resources import Host
+from nephos_api.resources.host import HostPhase, HostStatus
+from nephos_operator.context import Context
+from nephos_operator.heartbeats import Heartbeat
+from nephos_operator.statuses import ready, told, write
+from nephos_operator.verdict import Waits
+
+_OWN: Final = frozenset({"phase", "conditions", "observedGeneration"})
+AGENTS_FIELDS: Final = frozenset(wire_name(name) for name in HostStatus.model_fields) - _OWN
+"""What the Host's agent writes of its status."""
+
+
+async def reconcile(key: Key, context: Context) -> Result:
+    """Say whether the Host can be used."""
+    host = context.store.hosts.find(key)
+    if host is None or host.is_deleting:
+        return Done()
+    found = phase(host, context.heartbeats.of(key.name), has_lease=context.heartbeats.is_seen(key.name))
+    if found is None:
+        return Done()
+    status = HostStatus(
+        observed_generation=host.metadata.generation,
+        phase=found,
+        conditions=ready(host, context, found.value)
+        if found is HostPhase.UP
+        else told(host, Waits(found.value, _sentence(host, found)), context),
+    )
+    await write(host, status, context, foreign=AGENTS_FIELDS)
+    if host.status.phase not in (None, found):
+        tell = context.events.warning if found is HostPhase.DOWN else context.events.normal
+        tell(host, found.value, _sentence(host, found))
+    return Done()
+
+
+def is_due(host: Host, context: Context) -> bool:
+    """Tell whether the Host's Lease tells something else than its phase."""
+    name = host.metadata.name
+    heartbeats = context.heartbeats
+    found = phase(host, heartbeats.of(name), has_lease=heartbeats.is_seen(name))
+    return found is not None and found is not host.status.phase
+
+
+def phase(host: Host, heartbeat: Heartbeat, *, has_lease: bool) -> HostPhase | None:
+    """Return the Host's phase; None where nothing can be said yet."""
+    if host.spec.out_of_service or heartbeat is Heartbeat.LOST:
+        return HostPhase.DOWN
+    alive = HostPhase.UP if host.spec.enabled else HostPhase.DISABLED
+    if heartbeat is Heartbeat.RENEWED or host.status.phase in (HostPhase.UP, HostPhase.DISABLED):
+        return alive
+    if host.status.phase is None and has_lease:
+        return alive
+    return host.status.phase
+
+
+def _sentence(host: Host, found: HostPhase) -> str:
+    if found is HostPhase.UP:
+        return "its agent renews its Lease"
+    if found is HostPhase.DISABLED:
+        why = host.spec.disabled_reason or "no reason was given"
+        return f"takes no new Servers: spec.enabled is false ({why})"
+    if host.spec.out_of_service:
+        return "is out of service: what waits for it is released"
+    return "its agent does not renew its Lease; look at nephos-agent there, or set spec.outOfService if it is dead"

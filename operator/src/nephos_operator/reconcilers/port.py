@@ -1,0 +1,156 @@
+"""Port: addresses for those that people make; an end for those whose Server is gone; no address held twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nephos_api import identity
+from nephos_api.kube.protocol import FieldManager
+from nephos_api.metadata import Key
+from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.resources import Network, Port, Server
+from nephos_api.resources.network import NetworkPhase
+from nephos_api.resources.port import Allocation, PortPhase, PortStatus
+from nephos_operator.allocation import allocate
+from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.host_release import has_let_go
+from nephos_operator.precedence import winner
+from nephos_operator.references import active_project, active_subnets, usable
+from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+
+async def reconcile(key: Key, context: Context) -> Result:
+    """Bring the Port to what it should be, or to its end."""
+    port = context.store.ports.find(key)
+    if port is None:
+        return Done()
+    if port.is_deleting:
+        return await _release(port, context)
+    if not await ensure_finalizer(port, context):
+        return Done()
+    if port.spec.server_uid is not None:
+        return await _check_server(port, context)
+    planned = plan(port, context)
+    if isinstance(planned, Waits | Stalls):
+        return await _tell(port, planned, context)
+    if planned:
+        port = await context.kube.apply(Port, planned, FieldManager.OPERATOR)
+    return await _settle(port, context)
+
+
+def plan(port: Port, context: Context) -> dict[str, Any] | Problem | None:
+    """Return what to write into the spec of a Port that a person made; None where it is complete."""
+    if port.spec.allocations and port.spec.network_uid:
+        return None
+    project = active_project(port.metadata.namespace, context.store)
+    if isinstance(project, Waits | Stalls):
+        return project
+    key = Key("Network", port.metadata.namespace, port.spec.network)
+    network = usable(context.store.networks.find(key), key, "spec.network")
+    if not isinstance(network, Network):
+        return network
+    subnets = active_subnets(network, context.store)
+    if network.status.phase is not NetworkPhase.ACTIVE or not subnets:
+        return Waits("NetworkNotActive", f"waits for {key} to become Active and to have a Subnet")
+    allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, context.addresses)
+    if isinstance(allocations, Waits | Stalls):
+        return allocations
+    spec = {
+        "networkUID": network.uid,
+        "allocations": [allocation.to_wire() for allocation in allocations],
+        "macAddress": port.spec.mac_address or identity.mac_address(port.uid),
+    }
+    return {"metadata": {"name": port.metadata.name, "namespace": port.metadata.namespace}, "spec": spec}
+
+
+def contested(port: Port, context: Context) -> tuple[Allocation, Port] | None:
+    """Return the first address that another Port has a better claim to, and that Port; None where all are its own."""
+    for allocation in port.spec.allocations:
+        claimants = context.store.ports.by("address", (allocation.subnet_uid, allocation.address))
+        if len(claimants) > 1 and (best := winner(claimants)).uid != port.uid:
+            return allocation, best
+    return None
+
+
+async def _settle(port: Port, context: Context) -> Result:
+    """Write the status of a Port that no host carries; on a host, it is the agent's."""
+    if port.spec.host is not None:
+        return Done()
+    if lost := contested(port, context):
+        allocation, best = lost
+        problem = Stalls(
+            "AddressTaken", f"{allocation.address} belongs to {best.key}; delete one of the two and make it anew"
+        )
+        return await _tell(port, problem, context, PortPhase.ERROR)
+    status = PortStatus(
+        observed_generation=port.metadata.generation,
+        phase=PortPhase.DOWN,
+        conditions=ready(port, context, "Unbound", "has its addresses; no Server uses it"),
+    )
+    await write(port, status, context)
+    return Done()
+
+
+async def _tell(port: Port, problem: Problem, context: Context, phase: PortPhase = PortPhase.BUILD) -> Result:
+    if may_come_soon(port, problem, context):
+        return Wait(problem.message, after_s=1.0)
+    status = PortStatus(
+        observed_generation=port.metadata.generation,
+        phase=PortPhase.ERROR if isinstance(problem, Stalls) else phase,
+        conditions=told(port, problem, context),
+    )
+    await write(port, status, context)
+    if isinstance(problem, Stalls):
+        return Failed(problem.reason, problem.message)
+    return Wait(problem.message)
+
+
+async def _check_server(port: Port, context: Context) -> Result:
+    """A Server's own Port goes when its Server is gone: gone as the API server says, not only unseen."""
+    if _server(port, context) is not None:
+        return await _yield_contested(port, context)
+    name, namespace = port.spec.server or "", port.metadata.namespace
+    server = await context.kube.get(Server, name, namespace)
+    if server is not None and server.uid == port.spec.server_uid:
+        context.store.put(server)
+        return Done()
+    await context.kube.delete(Port, port.metadata.name, namespace, uid=port.uid)
+    return Done()
+
+
+async def _yield_contested(port: Port, context: Context) -> Result:
+    """Give up an address that another Port has the better claim to; take another where any would do."""
+    lost = contested(port, context)
+    if lost is None:
+        return Done()
+    allocation, best = lost
+    held: tuple[Allocation, ...] | Problem = ()
+    subnets = [context.store.subnets.get(a.subnet, port.metadata.namespace) for a in port.spec.allocations]
+    if not port.spec.addresses:
+        held = allocate(port.key, "spec.addresses", (), [s for s in subnets if s is not None], context.addresses)
+    kept = () if isinstance(held, Waits | Stalls) else held
+    spec = {**port.spec.to_wire(), "allocations": [allocation.to_wire() for allocation in kept]}
+    metadata = {"name": port.metadata.name, "namespace": port.metadata.namespace}
+    await context.kube.apply(Port, {"metadata": metadata, "spec": spec}, FieldManager.OPERATOR)
+    message = f"{allocation.address} belongs to {best.key}, which has the better claim"
+    context.events.warning(port, "AddressTaken", message)
+    return Done()
+
+
+async def _release(port: Port, context: Context) -> Result:
+    """Let the Port go once its Server's host has let go of it."""
+    server = _server(port, context)
+    if server is not None and not (server.is_deleting and has_let_go(server, context.store)):
+        message = f"is being deleted; held by Server {server.metadata.name}, whose interface it is"
+        if not server.is_deleting:
+            context.events.warning(port, "InUse", f"{message}: delete the Server")
+        return Wait(message)
+    await release_finalizer(port, context)
+    return Done()
+
+
+def _server(port: Port, context: Context) -> Server | None:
+    """Return the Server of that UID that the Port belongs to, if it is known."""
+    server = context.store.servers.get(port.spec.server or "", port.metadata.namespace)
+    return server if server is not None and server.uid == port.spec.server_uid else None

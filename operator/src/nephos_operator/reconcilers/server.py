@@ -1,0 +1,252 @@
+"""Server: a Host, addresses and Ports for it; after that it is its Host's, until it is refused or deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nephos_api.identity import port_name
+from nephos_api.kube.protocol import FieldManager
+from nephos_api.metadata import Key
+from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.resources import Host, Port, Server
+from nephos_api.resources.port import Allocation
+from nephos_operator import quota
+from nephos_operator.allocation import allocate
+from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.host_release import has_let_go
+from nephos_operator.ledger import Claim
+from nephos_operator.placement import snapshot
+from nephos_operator.placement.decision import Chosen, NoValidHost, decide
+from nephos_operator.reconcilers import server_ports
+from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
+from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
+from nephos_operator.statuses import may_come_soon
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+MOST_ATTEMPTS: Final = 3
+"""Hosts that a Server is offered to in one search (Nova's max_attempts)."""
+
+BUSY_S: Final = 30.0
+"""A Server whose Hosts are only busy says so after so long."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Everything that is decided for a Server, reserved and assumed, and not yet written."""
+
+    resolved: Resolved
+    host: Host
+    allocations: dict[str, tuple[Allocation, ...]]
+
+
+async def reconcile(key: Key, context: Context) -> Result:
+    """Bring the Server to its Host, or to its end."""
+    server = context.store.servers.find(key)
+    context.busy.pop(key, None)
+    if server is None:
+        return Done()
+    if server.is_deleting:
+        return await _delete(server, context)
+    if not await ensure_finalizer(server, context):
+        return Done()
+    if server.status.host is not None and not is_refused(server):
+        context.refusals.pop(server.uid, None)
+        return await _keep_ports(server, context)
+    planned = plan(server, context)
+    if isinstance(planned, Placement):
+        return await _write_placement(server, planned, context)
+    return await _tell(server, planned, context)
+
+
+def plan(server: Server, context: Context) -> Placement | Problem:
+    """Decide where the Server goes and reserve what it needs there. No await in here: two plans never interleave."""
+    context.ledger.abandon(server.uid)
+    resolved = resolve(server, context.store)
+    if not isinstance(resolved, Resolved):
+        return resolved
+    if problem := _quota_problem(server, resolved, context):
+        return problem
+    held = server_ports.allocations(server, resolved.interfaces, context)
+    if isinstance(held, Waits | Stalls):
+        return held
+    decision = _choose(server, resolved, context)
+    if isinstance(decision, NoValidHost):
+        if decision.is_passing:
+            return Waits("HostsBusy", "waits for a Host: those that fit build as many Servers as they do at a time")
+        return Stalls("NoValidHost", decision.message)
+    if not isinstance(decision, Chosen):
+        return decision
+    host = context.store.hosts.get(decision.host)
+    if host is None:
+        return Waits("NoHost", f"waits for Host {decision.host}")
+    context.ledger.assume(server.uid, _claim(server, resolved, decision.host))
+    return Placement(resolved, host, held)
+
+
+def _choose(server: Server, resolved: Resolved, context: Context) -> Chosen | NoValidHost | Stalls:
+    refused = context.refusals.get(server.uid, frozenset())
+    if is_refused(server) and server.status.host is not None:
+        refused |= {server.status.host}
+        context.refusals[server.uid] = refused
+    if len(refused) >= MOST_ATTEMPTS:
+        last = server.status.placement_refused
+        return Stalls(
+            "NoValidHost",
+            f"No valid host: {len(refused)} Hosts took it in and refused it ({', '.join(sorted(refused))})"
+            + (f"; the last one said: {last.reason}" if last else "")
+            + "; it is tried again when Hosts change",
+        )
+    group_name = server.spec.server_group
+    group_hosts = context.ledger.group_hosts((server.metadata.namespace, group_name), server.uid) if group_name else {}
+    request = snapshot.request(
+        server.uid,
+        resolved,
+        availability_zone=server.spec.availability_zone,
+        group_hosts=group_hosts,
+        refused_by=refused,
+    )
+    ports = context.store.ports.by("server_uid", server.uid)
+    preferred = next((port.spec.host for port in ports if port.spec.host), None)
+    return decide(request, snapshot.views(context.store.hosts, context.ledger), preferred=preferred)
+
+
+def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stalls | None:
+    """Return which quota the Server would exceed, counting the Servers that are placed; or None."""
+    project = resolved.project
+    if project is None:
+        return None
+    namespace = server.metadata.namespace or ""
+    limits, flavor = project.spec.quota, resolved.flavor.spec
+    sums = context.ledger.in_namespace(namespace)
+    own = context.ledger.claim_of(server.uid)
+    used = {
+        "instances": sums.servers - (own is not None),
+        "cores": sums.vcpus - (own.vcpus if own else 0),
+        "ram_mib": sums.memory_mib - (own.memory_mib if own else 0),
+    }
+    asked = {"instances": 1, "cores": flavor.vcpus, "ram_mib": flavor.memory_mib}
+    if server.spec.server_group:
+        members = context.ledger.group_hosts((namespace, server.spec.server_group), server.uid)
+        used["server_group_members"] = members.total()
+        asked["server_group_members"] = 1
+    asked["metadata_items"] = len(server.spec.metadata)
+    used["ports"] = context.store.ports.count("namespace", namespace)
+    asked["ports"] = len(server.spec.networks) - context.store.ports.count("server_uid", server.uid)
+    return quota.exceeded(project.metadata.name, limits, used, asked)
+
+
+def _claim(server: Server, resolved: Resolved, host: str) -> Claim:
+    flavor = resolved.flavor.spec
+    return Claim(
+        namespace=server.metadata.namespace or "",
+        host=host,
+        vcpus=flavor.vcpus,
+        memory_mib=flavor.memory_mib,
+        disk_gib=flavor.disk_gib,
+        group=(server.metadata.namespace, server.spec.server_group) if server.spec.server_group else None,
+    )
+
+
+async def _write_placement(server: Server, planned: Placement, context: Context) -> Result:
+    """Write the Ports, then the status: an agent that sees the Server finds its Ports there."""
+    uids = {plan.interface.name: plan.network.uid for plan in planned.resolved.interfaces}
+    writes = []
+    for interface in server.spec.networks:
+        held = planned.allocations[interface.name]
+        spec = server_ports.port_spec(server, interface, uids[interface.name], held, planned.host)
+        body = server_ports.port_body(server, interface, spec)
+        writes.append(_write_port(server_ports.own_port(server, interface.name, context), body, context))
+    await all_or_first_error(writes)
+    if is_refused(server) and server.status.placement_refused:
+        reason = server.status.placement_refused.reason
+        context.events.warning(server, "Refused", f"Host {server.status.host} refused it: {reason}")
+    addresses = server_ports.addresses(server, planned.allocations)
+    status = placed(server, planned.resolved, planned.host.metadata.name, addresses, context)
+    await write_status(server, status, context, guard=True)
+    return Done()
+
+
+async def _write_port(port: Port | None, body: dict[str, object], context: Context) -> None:
+    if port is None:
+        await context.kube.create(Port, body)
+        return
+    wanted = type(port.spec).model_validate(body["spec"])
+    if wanted != port.spec:
+        await context.kube.apply(Port, body, FieldManager.OPERATOR)
+
+
+async def _tell(server: Server, problem: Problem, context: Context) -> Result:
+    """Say why the Server has no Host."""
+    if problem.reason == "HostsBusy":
+        context.busy[server.key] = None
+        if context.age_s(server) < BUSY_S:
+            return Wait(problem.message, after_s=BUSY_S)
+    if may_come_soon(server, problem, context):
+        return Wait(problem.message, after_s=1.0)
+    status = unplaced(server, problem, context)
+    written = await write_status(server, status, context)
+    if isinstance(problem, Stalls):
+        if written is not server:
+            context.events.warning(server, problem.reason, problem.message)
+        return Failed(problem.reason, problem.message)
+    return Wait(problem.message)
+
+
+async def _keep_ports(server: Server, context: Context) -> Result:
+    """Keep the Ports of a placed Server complete: there, on its Host, at that Host's address."""
+    host = context.store.hosts.get(server.status.host or "")
+    if host is None or host.status.address is None:
+        return Done()
+    for interface in server.spec.networks:
+        port = server_ports.own_port(server, interface.name, context)
+        if port is None:
+            await _restore_port(server, interface.name, host, context)
+        elif (port.spec.host, port.spec.host_address) != (host.metadata.name, host.status.address):
+            spec = server_ports.port_spec(server, interface, port.spec.network_uid or "", port.spec.allocations, host)
+            await context.kube.apply(Port, server_ports.port_body(server, interface, spec), FieldManager.OPERATOR)
+    return Done()
+
+
+async def _restore_port(server: Server, interface_name: str, host: Host, context: Context) -> None:
+    """Make the Port of a NIC again that somebody took away by force, with the addresses that the Server has."""
+    interface = next(nic for nic in server.spec.networks if nic.name == interface_name)
+    planned = interface_plan(server.metadata.namespace, interface, context.store)
+    if not isinstance(planned, InterfacePlan):
+        return
+    key = context.store.ports.key(port_name(server.metadata.name, interface_name), server.metadata.namespace)
+    had = [address.address for address in server.status.addresses if address.name == interface_name]
+    held = allocate(key, "status.addresses", had, planned.subnets, context.addresses)
+    if isinstance(held, Waits | Stalls):
+        context.events.warning(server, held.reason, held.message)
+        return
+    spec = server_ports.port_spec(server, interface, planned.network.uid, held, host)
+    await context.kube.create(Port, server_ports.port_body(server, interface, spec))
+
+
+async def _delete(server: Server, context: Context) -> Result:
+    """Once its Host has let go of it, delete its Ports and let it go."""
+    if not has_let_go(server, context.store):
+        return Wait(f"waits for Host {server.status.host} to let go of it")
+    context.ledger.forget(server.uid)
+    context.refusals.pop(server.uid, None)
+    ports = context.store.ports.by("server_uid", server.uid)
+    await all_or_first_error(
+        context.kube.delete(Port, port.metadata.name, port.metadata.namespace, uid=port.uid)
+        for port in ports
+        if not port.is_deleting
+    )
+    for interface in server.spec.networks:
+        name = port_name(server.metadata.name, interface.name)
+        context.addresses.cancel(context.store.ports.key(name, server.metadata.namespace))
+    await release_finalizer(server, context)
+    return Done()
+
+
+async def all_or_first_error(calls: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Await all calls together; when all have ended, raise the first error there was."""
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

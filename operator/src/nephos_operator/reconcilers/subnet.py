@@ -1,0 +1,130 @@
+"""Subnet: its gateway and its service address; never over another Subnet of its Network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from itertools import pairwise
+
+from nephos_api.metadata import Key
+from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.resources import Network, Subnet
+from nephos_api.resources.subnet import SubnetPhase, SubnetStatus
+from nephos_operator import addressing
+from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
+from nephos_operator.precedence import rank
+from nephos_operator.references import active_project, usable
+from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+
+async def reconcile(key: Key, context: Context) -> Result:
+    """Bring the Subnet to what it should be, or to its end."""
+    subnet = context.store.subnets.find(key)
+    if subnet is None:
+        return Done()
+    if subnet.is_deleting:
+        return await _release(subnet, context)
+    if not await ensure_finalizer(subnet, context):
+        return Done()
+    planned = plan(subnet, context)
+    if isinstance(planned, SubnetStatus):
+        await write(subnet, planned, context)
+        return Done()
+    if may_come_soon(subnet, planned, context):
+        return Wait(planned.message, after_s=1.0)
+    status = SubnetStatus(
+        observed_generation=subnet.metadata.generation,
+        phase=SubnetPhase.ERROR if isinstance(planned, Stalls) else SubnetPhase.PENDING,
+        gateway=subnet.status.gateway,
+        service_address=subnet.status.service_address,
+        conditions=told(subnet, planned, context),
+    )
+    await write(subnet, status, context)
+    if isinstance(planned, Stalls):
+        return Failed(planned.reason, planned.message)
+    return Wait(planned.message)
+
+
+def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
+    """Return the status of a Subnet that can be used, or what is in the way."""
+    store = context.store
+    project = active_project(subnet.metadata.namespace, store)
+    if isinstance(project, Waits | Stalls):
+        return project
+    key = Key("Network", subnet.metadata.namespace, subnet.spec.network)
+    network = usable(store.networks.find(key), key, "spec.network")
+    if not isinstance(network, Network):
+        return network
+    siblings = store.subnets.by("network", (subnet.metadata.namespace, subnet.spec.network))
+    better = [sibling for sibling in siblings if sibling.uid != subnet.uid and rank(sibling) < rank(subnet)]
+    if problem := overlap(subnet, better) or layout_problem(subnet):
+        return problem
+    cidr = addressing.network_of(subnet.spec)
+    gateway = subnet.status.gateway or subnet.spec.gateway or addressing.default_gateway(cidr)
+    service = subnet.status.service_address or subnet.spec.service_address
+    if service is None:
+        taken = int(ip_address(gateway))
+        service = addressing.highest_free(
+            cidr, lambda number: number == taken or context.addresses.is_taken(subnet.uid, number)
+        )
+    if service is None:
+        return Stalls("NoServiceAddress", f"spec.cidr {cidr} has no address left for DHCP, DNS and metadata; use more")
+    return SubnetStatus(
+        observed_generation=subnet.metadata.generation,
+        phase=SubnetPhase.ACTIVE,
+        gateway=gateway,
+        service_address=service,
+        conditions=ready(subnet, context, "Active"),
+    )
+
+
+def overlap(subnet: Subnet, siblings: Sequence[Subnet]) -> Stalls | None:
+    """Return which of the Subnets of the same Network has addresses of this one, or None."""
+    own = addressing.network_of(subnet.spec)
+    for sibling in siblings:
+        other = addressing.network_of(sibling.spec)
+        if own.version == other.version and own.overlaps(other):
+            return Stalls(
+                "Overlaps",
+                f"spec.cidr {own} overlaps {other} of Subnet {sibling.metadata.name} on the same Network;"
+                " make it anew with other addresses",
+            )
+    return None
+
+
+def layout_problem(subnet: Subnet) -> Stalls | None:
+    """Return what is wrong within the Subnet's own spec, or None."""
+    spec = subnet.spec
+    span = addressing.usable(addressing.network_of(spec))
+    for field, address in (("gateway", spec.gateway), ("serviceAddress", spec.service_address)):
+        if address and int(ip_address(address)) not in span:
+            return Stalls("AddressNotUsable", f"spec.{field}: {address} can't be a host's address in {spec.cidr}")
+    if spec.gateway and spec.gateway == spec.service_address:
+        return Stalls("AddressNotUsable", "spec.serviceAddress is the gateway's address; choose another")
+    ranges = sorted(addressing.pools(spec), key=lambda span: span.first)
+    for span in ranges:
+        if span.first > span.last:
+            return Stalls("BadPool", "spec.allocationPools: a pool ends before it starts; swap its start and end")
+    for one, other in pairwise(ranges):
+        if other.first <= one.last:
+            return Stalls("BadPool", "spec.allocationPools: two pools overlap; make them one")
+    return None
+
+
+async def _release(subnet: Subnet, context: Context) -> Result:
+    """Let the Subnet go once no Port has an address of it."""
+    users = [port.key for port in context.store.ports.by("subnet_uid", subnet.uid)]
+    if not users:
+        await release_finalizer(subnet, context)
+        return Done()
+    held = Waits("InUse", f"is being deleted; held by {listed(users)}: delete the Servers or Ports first")
+    status = subnet.status.model_copy(
+        update={
+            "observed_generation": subnet.metadata.generation,
+            "phase": SubnetPhase.DELETING,
+            "conditions": told(subnet, held, context),
+        }
+    )
+    await write(subnet, status, context)
+    return Wait(held.message)

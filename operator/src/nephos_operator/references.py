@@ -1,0 +1,189 @@
+"""What a Server refers to by name: which objects, whether they can be used, and whether they fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
+from nephos_api.resources import Flavor, Image, KeyPair, Network, Project, Server, ServerGroup, Subnet
+from nephos_api.resources.image import ImagePhase
+from nephos_api.resources.network import NetworkPhase
+from nephos_api.resources.project import ProjectPhase
+from nephos_api.resources.server import NetworkInterface
+from nephos_api.resources.subnet import SubnetPhase
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+if TYPE_CHECKING:
+    from nephos_operator.store import Store
+
+R = TypeVar("R", bound=Resource)
+_GIB: Final = 1024**3
+
+
+@dataclass(frozen=True)
+class InterfacePlan:
+    """A NIC, its Network, and the Subnets that can give it addresses."""
+
+    interface: NetworkInterface
+    network: Network
+    subnets: tuple[Subnet, ...]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Everything that a Server refers to, there and usable."""
+
+    project: Project | None
+    """None in the catalog's namespace."""
+    flavor: Flavor
+    image: Image
+    key_pairs: tuple[KeyPair, ...]
+    group: ServerGroup | None
+    interfaces: tuple[InterfacePlan, ...]
+
+
+def referenced_keys(server: Server) -> frozenset[Key]:
+    """Return the keys of all objects that the Server refers to, found or not; an Image in both places it may be."""
+    namespace = server.metadata.namespace
+    spec = server.spec
+    keys = {
+        Key("Project", None, namespace or ""),
+        Key("Flavor", None, spec.flavor),
+        Key("Image", namespace, spec.image),
+        Key("Image", CATALOG_NAMESPACE, spec.image),
+        *(Key("Network", namespace, interface.network) for interface in spec.networks),
+        *(Key("KeyPair", namespace, name) for name in spec.key_pairs),
+    }
+    if spec.server_group:
+        keys.add(Key("ServerGroup", namespace, spec.server_group))
+    return frozenset(keys)
+
+
+def active_project(namespace: str | None, store: Store) -> Project | Problem | None:
+    """Return the active Project that owns the namespace, None for the catalog's, or what is in the way."""
+    if namespace == CATALOG_NAMESPACE:
+        return None
+    project = store.projects.get(namespace or "")
+    if project is None:
+        return Waits(
+            "NoProject",
+            f"waits for the Project {namespace}: namespace {namespace} belongs to none; ask a cloud admin for one",
+        )
+    if project.is_deleting:
+        return Waits("ProjectDeleting", f"Project {namespace} is being deleted")
+    if project.status.phase is not ProjectPhase.ACTIVE:
+        return Waits("ProjectNotActive", f"waits for the Project {namespace} to become Active")
+    return project
+
+
+def resolve(server: Server, store: Store) -> Resolved | Problem:
+    """Find everything that the Server refers to; the first thing that is missing or contradicts is returned instead."""
+    project = active_project(server.metadata.namespace, store)
+    if isinstance(project, Waits | Stalls):
+        return project
+    flavor = usable(store.flavors.get(server.spec.flavor), Key("Flavor", None, server.spec.flavor), "spec.flavor")
+    if not isinstance(flavor, Flavor):
+        return flavor
+    image = _image(server, store)
+    if not isinstance(image, Image):
+        return image
+    if problem := contradiction(flavor, image):
+        return problem
+    group = _group(server, store)
+    if isinstance(group, Waits | Stalls):
+        return group
+    key_pairs = []
+    for name in server.spec.key_pairs:
+        key = Key("KeyPair", server.metadata.namespace, name)
+        key_pair = usable(store.key_pairs.find(key), key, "spec.keyPairs")
+        if not isinstance(key_pair, KeyPair):
+            return key_pair
+        key_pairs.append(key_pair)
+    interfaces = []
+    for interface in server.spec.networks:
+        planned = interface_plan(server.metadata.namespace, interface, store)
+        if not isinstance(planned, InterfacePlan):
+            return planned
+        interfaces.append(planned)
+    return Resolved(project, flavor, image, tuple(key_pairs), group, tuple(interfaces))
+
+
+def usable(found: R | None, key: Key, field: str) -> R | Waits:
+    """Return what was found, unless it is not there, or is on its way out: that takes no new references."""
+    if found is None:
+        return Waits(f"No{key.kind}", f"waits for {key}, which {field} names and which does not exist")
+    if found.is_deleting:
+        return Waits(f"{key.kind}Deleting", f"{key}, which {field} names, is being deleted; name another")
+    return found
+
+
+def contradiction(flavor: Flavor, image: Image) -> Stalls | None:
+    """Return how the Image's needs contradict the Flavor, or None."""
+    if flavor.spec.disk_gib < image.spec.min_disk_gib:
+        return _too_small(flavor, image, "diskGiB", flavor.spec.disk_gib, image.spec.min_disk_gib)
+    if flavor.spec.memory_mib < image.spec.min_memory_mib:
+        return _too_small(flavor, image, "memoryMiB", flavor.spec.memory_mib, image.spec.min_memory_mib)
+    virtual_size_bytes = image.status.virtual_size_bytes or 0
+    if flavor.spec.disk_gib * _GIB < virtual_size_bytes:
+        return _too_small(flavor, image, "diskGiB", flavor.spec.disk_gib, -(-virtual_size_bytes // _GIB))
+    return None
+
+
+def interface_plan(namespace: str | None, interface: NetworkInterface, store: Store) -> InterfacePlan | Problem:
+    """Return the NIC's Network and the Subnets that its addresses may come from."""
+    key = Key("Network", namespace, interface.network)
+    network = usable(store.networks.find(key), key, "spec.networks")
+    if not isinstance(network, Network):
+        return network
+    if network.status.phase is not NetworkPhase.ACTIVE:
+        return Waits("NetworkNotActive", f"waits for {key} to become Active")
+    subnets = active_subnets(network, store)
+    if not subnets:
+        return Waits("NoSubnet", f"waits for a Subnet of {key}: it has none that is Active")
+    return InterfacePlan(interface, network, subnets)
+
+
+def active_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:
+    """Return the Network's Subnets that can give addresses, by name."""
+    subnets = store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
+    return tuple(
+        sorted(
+            (s for s in subnets if s.status.phase is SubnetPhase.ACTIVE and not s.is_deleting),
+            key=lambda subnet: subnet.metadata.name,
+        )
+    )
+
+
+def _image(server: Server, store: Store) -> Image | Problem:
+    """Look in the Server's own namespace first, then in the catalog."""
+    own = Key("Image", server.metadata.namespace, server.spec.image)
+    found = store.images.find(own) or store.images.get(server.spec.image, CATALOG_NAMESPACE)
+    if found is None:
+        return Waits(
+            "NoImage",
+            f"waits for the Image {server.spec.image}, which spec.image names: it is neither in namespace"
+            f" {server.metadata.namespace} nor in {CATALOG_NAMESPACE}",
+        )
+    image = usable(found, found.key, "spec.image")
+    if not isinstance(image, Image) or image.status.phase is ImagePhase.ACTIVE:
+        return image
+    if image.status.phase is ImagePhase.KILLED:
+        return Waits("ImageKilled", f"{image.key} can't be used: see why with kubectl describe, and make it anew")
+    progress = image.status.progress_percent
+    return Waits("ImageNotActive", f"waits for {image.key} to become Active" + (f" ({progress} %)" if progress else ""))
+
+
+def _group(server: Server, store: Store) -> ServerGroup | Problem | None:
+    if server.spec.server_group is None:
+        return None
+    key = Key("ServerGroup", server.metadata.namespace, server.spec.server_group)
+    return usable(store.server_groups.find(key), key, "spec.serverGroup")
+
+
+def _too_small(flavor: Flavor, image: Image, field: str, has: int, needs: int) -> Stalls:
+    return Stalls(
+        "FlavorTooSmall",
+        f"spec.flavor: {flavor.metadata.name} has {field} {has}, but {image.key} needs at least {needs};"
+        " make the Server anew with a larger flavor",
+    )

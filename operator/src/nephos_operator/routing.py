@@ -1,0 +1,216 @@
+"""Which objects a change concerns: for each kind, the keys that are worth another look, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from nephos_api.metadata import PROJECT_LABEL, Key, Resource
+from nephos_api.resources import Host, Network, Port, Project, Server, Subnet
+from nephos_api.resources.server import ServerPhase
+from nephos_operator.host_release import has_let_go
+from nephos_operator.kinds import Namespace
+from nephos_operator.reconcilers.network import underlay_mtu
+from nephos_operator.reconcilers.server_action import FINISHED
+from nephos_operator.store import Change, Store
+
+Wake = tuple[Key, float]
+"""A key, and in how many seconds it is worth a look."""
+Rule = Callable[[Any, Any, Store], Iterable[Key]]
+
+CROWD_S: Final = 1.0
+"""Servers that no Host can take are looked at again together, after changes of a second have been gathered."""
+
+
+def wakes(change: Change, store: Store) -> Iterator[Wake]:
+    """Yield every key that the change concerns."""
+    subject = change.subject
+    if change.new is not None:
+        yield subject.key, 0.0
+    rule = _RULES.get(subject.info.kind)
+    if rule is not None:
+        for key in rule(change.old, change.new, store):
+            yield key, 0.0
+    project = store.projects.get(subject.metadata.namespace or "") if change.new is None else None
+    if project is not None and project.is_deleting:
+        yield project.key, 0.0
+    if _frees_capacity(change):
+        for server in store.servers.by("reason", "NoValidHost"):
+            yield server.key, CROWD_S
+
+
+def leaves_build(change: Change) -> bool:
+    """Tell whether a Host has one Server less to build."""
+    old, new = change.old, change.new
+    if not isinstance(old, Server) or old.status.phase is not ServerPhase.BUILD or old.status.host is None:
+        return False
+    return not isinstance(new, Server) or new.status.phase is not ServerPhase.BUILD
+
+
+def hosts_changed(change: Change) -> bool:
+    """Tell whether Hosts may take now what they refused."""
+    return isinstance(change.subject, Host) and _offer(change.old) != _offer(change.new)
+
+
+def _offer(host: Resource | None) -> object:
+    """Return everything of a Host that decides what it can take, what is promised there left out."""
+    if not isinstance(host, Host):
+        return None
+    status = host.status
+    return (
+        host.spec,
+        host.metadata.labels,
+        (status.phase, status.address, status.capacity, status.traits),
+        (status.architecture, status.machine_types, status.firmwares),
+    )
+
+
+def _frees_capacity(change: Change) -> bool:
+    if hosts_changed(change):
+        return True
+    old, new = change.old, change.new
+    if not isinstance(old, Server) or old.status.host is None:
+        return False
+    return not isinstance(new, Server) or (new.is_deleting and old.status.conditions != new.status.conditions)
+
+
+def _facts(*names: str) -> Callable[[Any], object]:
+    """Return a function that reads these attributes, dotted ones deeply; None of nothing."""
+
+    def read(resource: Any) -> object:
+        if resource is None:
+            return None
+        return tuple(_deep(resource, name) for name in names)
+
+    return read
+
+
+def _deep(resource: Any, name: str) -> Any:
+    for part in name.split("."):
+        resource = getattr(resource, part)
+    return resource
+
+
+def _keys(resources: Iterable[Resource]) -> list[Key]:
+    return [resource.key for resource in resources]
+
+
+_project_facts = _facts("is_deleting", "spec", "status.phase")
+
+
+def _project(old: Project | None, new: Project | None, store: Store) -> Iterable[Key]:
+    if _project_facts(old) == _project_facts(new):
+        return
+    name = (new or old).metadata.name if new or old else ""  # type: ignore[union-attr]  # why: one of them is there
+    for table in (store.networks, store.subnets, store.key_pairs, store.server_groups, store.server_actions):
+        yield from _keys(table.by("namespace", name))
+    yield from _keys(store.servers.by("unplaced", name))
+    yield from _keys(port for port in store.ports.by("namespace", name) if not port.spec.allocations)
+
+
+def _namespace(old: Namespace | None, new: Namespace | None, store: Store) -> Iterable[Key]:
+    for namespace in (old, new):
+        if namespace is not None:
+            for name in {namespace.metadata.name, namespace.metadata.labels.get(PROJECT_LABEL, "")}:
+                yield store.projects.key(name)
+
+
+def _referred(old: Resource | None, new: Resource | None, store: Store) -> Iterable[Key]:
+    """Servers without a Host that name the object."""
+    subject = Change(old, new).subject
+    return _keys(store.servers.by("waits_for", subject.key))
+
+
+_network_facts = _facts("uid", "is_deleting", "status.phase", "status.vni")
+
+
+def _network(old: Network | None, new: Network | None, store: Store) -> Iterable[Key]:
+    if _network_facts(old) == _network_facts(new):
+        return
+    subject = Change(old, new).subject
+    named = (subject.metadata.namespace, subject.metadata.name)
+    yield from _keys(store.subnets.by("network", named))
+    yield from _keys(store.ports.by("unallocated", named))
+    yield from _referred(old, new, store)
+    for network in (old, new):
+        if network is not None and network.status.vni is not None:
+            yield from _keys(store.networks.by("vni", network.status.vni))
+
+
+_subnet_facts = _facts("uid", "is_deleting", "spec", "status.phase", "status.gateway", "status.service_address")
+
+
+def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Key]:
+    if _subnet_facts(old) == _subnet_facts(new):
+        return
+    subnet = new or old
+    if subnet is None:
+        return
+    namespace, named = subnet.metadata.namespace, (subnet.metadata.namespace, subnet.spec.network)
+    network = store.networks.key(subnet.spec.network, namespace)
+    yield network
+    yield from _keys(store.servers.by("waits_for", network))
+    yield from _keys(store.ports.by("unallocated", named))
+    yield from (key for key in _keys(store.subnets.by("network", named)) if key != subnet.key)
+
+
+def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
+    if new is not None:
+        for allocation in new.spec.allocations:
+            claimants = store.ports.by("address", (allocation.subnet_uid, allocation.address))
+            if len(claimants) > 1:
+                yield from _keys(claimants)
+    if old is None or (new is not None and new.spec.allocations == old.spec.allocations):
+        return
+    namespace, network = old.metadata.namespace, old.spec.network
+    yield store.networks.key(network, namespace)
+    yield from (store.subnets.key(allocation.subnet, namespace) for allocation in old.spec.allocations)
+    yield from _keys(store.ports.by("unallocated", (namespace, network)))
+    yield from _keys(store.servers.by("waits_for", store.networks.key(network, namespace)))
+    if old.spec.server:
+        yield store.servers.key(old.spec.server, namespace)
+
+
+def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Key]:
+    subject = new or old
+    if subject is None:
+        return
+    namespace, name = subject.metadata.namespace, subject.metadata.name
+    if old is None or new is None or old.status.phase is not new.status.phase:
+        actions = store.server_actions.by("server", (namespace, name))
+        yield from (action.key for action in actions if action.status.phase not in FINISHED)
+    if new is None or (new.is_deleting and has_let_go(new, store)):
+        yield from _keys(store.ports.by("server_uid", subject.uid))
+        for reason in ("QuotaExceeded", "AddressInUse"):
+            waiting = store.servers.by("reason", reason)
+            yield from (server.key for server in waiting if server.metadata.namespace == namespace)
+
+
+_lifelines = _facts("uid", "spec.out_of_service", "status.address")
+
+
+def _host(old: Host | None, new: Host | None, store: Store) -> Iterable[Key]:
+    subject = Change(old, new).subject
+    if _lifelines(old) != _lifelines(new):
+        for server in store.servers.by("host", subject.metadata.name):
+            yield server.key
+            yield from _keys(store.ports.by("server_uid", server.uid))
+    was, now = (host.status.underlay_mtu if host else None for host in (old, new))
+    if was != now:
+        lowest = underlay_mtu(store.hosts) - 50
+        yield from (network.key for network in store.networks if network.status.mtu != (network.spec.mtu or lowest))
+
+
+_RULES: Final[dict[str, Rule]] = {
+    "Project": _project,
+    "Namespace": _namespace,
+    "Flavor": _referred,
+    "Image": _referred,
+    "KeyPair": _referred,
+    "ServerGroup": _referred,
+    "Network": _network,
+    "Subnet": _subnet,
+    "Port": _port,
+    "Server": _server,
+    "Host": _host,
+}

@@ -1,0 +1,68 @@
+"""Status writes: one a reconcile, and none where nothing would change."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from nephos_api import conditions
+from nephos_api.conditions import Conditions
+from nephos_api.kube.protocol import FieldManager
+from nephos_api.metadata import Resource, Status
+from nephos_operator.context import GRACE_S, Context
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+R = TypeVar("R", bound=Resource)
+
+
+def status_of(resource: Resource) -> Status:
+    """Return the status of an object of ours."""
+    status = getattr(resource, "status", None)
+    if not isinstance(status, Status):
+        raise TypeError(f"{resource.key} has no status")
+    return status
+
+
+def ready(resource: Resource, context: Context, reason: str = "Ready", message: str = "") -> Conditions:
+    """Return the conditions of an object that is as it should be."""
+    fresh = conditions.ready(reason, message, now=context.now(), generation=resource.metadata.generation)
+    return conditions.merge(status_of(resource).conditions, fresh)
+
+
+def told(resource: Resource, problem: Problem, context: Context) -> Conditions:
+    """Return the conditions that tell the user what is in the way."""
+    make = conditions.stalled if isinstance(problem, Stalls) else conditions.reconciling
+    fresh = make(problem.reason, problem.message, now=context.now(), generation=resource.metadata.generation)
+    return conditions.merge(status_of(resource).conditions, fresh)
+
+
+async def write(
+    resource: R,
+    desired: Status,
+    context: Context,
+    *,
+    guard: bool = False,
+    foreign: frozenset[str] = frozenset(),
+) -> R:
+    """Apply the status unless it is so already; return the object as it is then.
+
+    ``foreign`` names fields whose value there does not matter: others write them, or they change with the rest only.
+    """
+    body = without_empty(desired.to_wire())
+    held = without_empty(status_of(resource).to_wire())
+    if {**body, **dict.fromkeys(foreign)} == {**held, **dict.fromkeys(foreign)}:
+        return resource
+    return await context.kube.apply_status(resource, body, FieldManager.OPERATOR, guard=guard)
+
+
+def may_come_soon(resource: Resource, problem: Problem, context: Context) -> bool:
+    """Tell whether what the object waits for may come with the same ``kubectl apply``: not worth a write yet."""
+    return (
+        isinstance(problem, Waits)
+        and not status_of(resource).conditions
+        and context.age_s(resource) < GRACE_S + 1  # creation is told in whole seconds
+    )
+
+
+def without_empty(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body without empty lists and maps, which say nothing."""
+    return {name: value for name, value in body.items() if value not in ([], {})}

@@ -1,0 +1,164 @@
+"""What the operator knows: every object of the cloud, typed, with the indices that its decisions need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from nephos_api.metadata import Key, Resource
+from nephos_api.resources import (
+    Flavor,
+    Host,
+    Image,
+    KeyPair,
+    Network,
+    Port,
+    Project,
+    Server,
+    ServerAction,
+    ServerGroup,
+    Subnet,
+)
+from nephos_operator.kinds import Namespace
+from nephos_operator.references import referenced_keys
+from nephos_operator.table import Index, Table, version
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object that came (old is None), changed, or went (new is None)."""
+
+    old: Resource | None
+    new: Resource | None
+
+    @property
+    def subject(self) -> Resource:
+        """The object as it is, or as it was last seen."""
+        subject = self.new or self.old
+        if subject is None:
+            raise ValueError("a change has an old or a new object")
+        return subject
+
+
+Listener = Callable[[Change], None]
+
+
+def _namespace(resource: Resource) -> Iterable[Hashable]:
+    return (resource.metadata.namespace,)
+
+
+def _value(value: Hashable | None) -> Iterable[Hashable]:
+    return () if value is None else (value,)
+
+
+def _reason(server: Server) -> Iterable[Hashable]:
+    """Why an unplaced Server is not placed; a placed one has no reason here."""
+    if server.status.host is not None:
+        return ()
+    return tuple(condition.reason for condition in server.status.conditions if condition.type == "Ready")
+
+
+_SERVER_INDICES: Final[dict[str, Index[Server]]] = {
+    "namespace": _namespace,
+    "host": lambda server: _value(server.status.host),
+    "group": lambda server: _value(server.spec.server_group and (server.metadata.namespace, server.spec.server_group)),
+    "flavor": lambda server: ((server.metadata.namespace, server.spec.flavor),),
+    "waits_for": lambda server: () if server.status.host else referenced_keys(server),
+    "unplaced": lambda server: () if server.status.host else (server.metadata.namespace,),
+    "reason": _reason,
+}
+
+_PORT_INDICES: Final[dict[str, Index[Port]]] = {
+    "namespace": _namespace,
+    "network": lambda port: ((port.metadata.namespace, port.spec.network),),
+    "network_uid": lambda port: _value(port.spec.network_uid),
+    "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
+    "address": lambda port: {(a.subnet_uid, a.address) for a in port.spec.allocations},
+    "server_uid": lambda port: _value(port.spec.server_uid),
+    "unallocated": lambda port: () if port.spec.allocations else ((port.metadata.namespace, port.spec.network),),
+}
+
+
+class Store:
+    """The tables of all kinds; tells its listeners of each change, in the order of subscription."""
+
+    def __init__(self) -> None:
+        self.namespaces = Table(Namespace, {})
+        self.projects = Table(Project, {})
+        self.flavors = Table(Flavor, {})
+        self.hosts = Table(Host, {})
+        self.images = Table(Image, {"namespace": _namespace})
+        self.key_pairs = Table(KeyPair, {"namespace": _namespace})
+        self.networks = Table(
+            Network,
+            {"namespace": _namespace, "vni": lambda network: _value(network.status.vni)},
+        )
+        self.subnets = Table(
+            Subnet,
+            {
+                "namespace": _namespace,
+                "network": lambda subnet: ((subnet.metadata.namespace, subnet.spec.network),),
+            },
+        )
+        self.ports = Table(Port, _PORT_INDICES)
+        self.server_groups = Table(ServerGroup, {"namespace": _namespace})
+        self.servers = Table(Server, _SERVER_INDICES)
+        self.server_actions = Table(
+            ServerAction,
+            {
+                "namespace": _namespace,
+                "server": lambda action: ((action.metadata.namespace, action.spec.server),),
+            },
+        )
+        self.tables: dict[str, Table[Any]] = {
+            table.kind.info.kind: table
+            for table in (
+                self.namespaces,
+                self.projects,
+                self.flavors,
+                self.hosts,
+                self.images,
+                self.key_pairs,
+                self.networks,
+                self.subnets,
+                self.server_groups,
+                self.servers,
+                self.ports,
+                self.server_actions,
+            )
+        }
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have each change told to the listener, at once and in order."""
+        self._listeners.append(listener)
+
+    def table(self, kind: type[R]) -> Table[R]:
+        """Return the table of that kind."""
+        return self.tables[kind.info.kind]
+
+    def find(self, key: Key) -> Resource | None:
+        """Return the object of that key, or None."""
+        found: Resource | None = self.tables[key.kind].find(key)
+        return found
+
+    def put(self, resource: Resource) -> None:
+        """Take in what the API server said of an object; older versions than what is here are dropped."""
+        table: Table[Any] = self.tables[resource.info.kind]
+        held = table.find(resource.key)
+        if held is not None and held.uid != resource.uid and version(held) < version(resource):
+            self.remove(held.key, held.uid)
+        if (taken := table.put(resource)) is not None:
+            self._tell(Change(*taken))
+
+    def remove(self, key: Key, uid: str) -> None:
+        """Take in that the object of that UID is gone."""
+        if (old := self.tables[key.kind].remove(key, uid)) is not None:
+            self._tell(Change(old, None))
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            listener(change)
