@@ -1,0 +1,276 @@
+"""One Server of this host: observe, plan, act, say what is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from nephos_agent.compute.protocol import Domain
+from nephos_agent.networks import WAITING as WAITING_FOR_NETWORK
+from nephos_agent.server import action_runner, status
+from nephos_agent.server.action_runner import ActionRunner
+from nephos_agent.server.admission import Admission
+from nephos_agent.server.domain_spec import own_ports
+from nephos_agent.server.memory import Memory
+from nephos_agent.server.plan import Step, plan
+from nephos_agent.server.power import Found, Power, found, is_powering_off, is_restart, wanted
+from nephos_agent.server.status import Outcome
+from nephos_agent.server.steps import Drivers, StepRunner, Work
+from nephos_api.conditions import ConditionType, is_true
+from nephos_api.errors import Conflict, PermanentFault, TemporaryFault
+from nephos_api.kube.protocol import FieldManager, Kubernetes
+from nephos_api.reconcile.result import Done, Failed, Result, Retry, Wait
+from nephos_api.resources.port import Port, PortPhase
+from nephos_api.resources.server import Server, ServerStatus
+
+log = structlog.get_logger(__name__)
+_SHUTDOWN_TIMEOUT_S: Final = 60.0
+"""Nova's default shutdown_timeout."""
+_DISK_ERROR_RETRY_S: Final = 30.0
+_STALE_S: Final = 1.0
+"""Our picture of the object was old; the watch brings the new one, or this time does."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What was found, and what follows for the power."""
+
+    server: Server
+    domain: Domain | None
+    start_asked: bool = False
+
+    @property
+    def power(self) -> Power:
+        """What should be."""
+        return wanted(self.server, self.domain, start_asked=self.start_asked)
+
+    @property
+    def found(self) -> Found:
+        """What is."""
+        return found(self.domain)
+
+
+_WAITING: Final = frozenset({"WaitingForPort", "WaitingForPlacement", WAITING_FOR_NETWORK})
+"""Reasons that mostly are over in a moment: they are said only when they last."""
+
+
+class ServerReconciler:
+    """Brings one Server at a time, by UID, to what its spec says, and its status to what is."""
+
+    def __init__(
+        self,
+        host_name: str,
+        kubernetes: Kubernetes,
+        drivers: Drivers,
+        steps: StepRunner,
+        admission: Admission,
+        *,
+        now: Callable[[], str],
+        shutdown_timeout_s: float = _SHUTDOWN_TIMEOUT_S,
+        reboot_timeout_s: float = action_runner.REBOOT_TIMEOUT_S,
+    ) -> None:
+        self._host_name = host_name
+        self._kubernetes = kubernetes
+        self._drivers = drivers
+        self._steps = steps
+        self._admission = admission
+        self._now = now
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._memory: defaultdict[str, Memory] = defaultdict(Memory)
+        self._present: set[str] = set()
+        self._actions = ActionRunner(
+            kubernetes, drivers.watches, drivers.compute, now=now, reboot_timeout_s=reboot_timeout_s
+        )
+
+    def is_present(self, server_uid: str) -> bool:
+        """Tell whether its domain was on this host when we last looked."""
+        return server_uid in self._present
+
+    def note_present(self, server_uids: frozenset[str]) -> None:
+        """Learn at start which domains are here."""
+        self._present |= server_uids
+        for server_uid in server_uids:
+            self._admission.admit(server_uid)
+
+    async def reconcile(self, server_uid: str) -> Result:
+        """Do what the Server needs now. A Server that is not placed here any more is left to the collection."""
+        server = self._drivers.watches.server(server_uid)
+        if server is None or server.status.host != self._host_name:
+            self._forget(server_uid)
+            return Done()
+        if is_true(server.status.conditions, ConditionType.RELEASED):
+            return Done()
+        domain = await self._drivers.compute.domain(server_uid)
+        self._note_domain(server_uid, domain)
+        if self._is_refused(server):
+            return Done()
+        if reason := self._refusal(server, domain):
+            return await self._refuse(server, reason)
+        return await self._serve(server, domain)
+
+    async def _serve(self, server: Server, domain: Domain | None) -> Result:
+        memory = self._memory[server.uid]
+        ask = await self._actions.before(server, domain, memory)
+        situation = Situation(server, domain, start_asked=ask.start)
+        if ask.rebooting:
+            return await self._report(situation, Outcome(domain, situation.power, rebooting=ask.rebooting), ask.result)
+        if (delay_s := self._restart_delay_s(situation, memory)) > 0:
+            outcome = Outcome(domain, situation.power, waits_for_restart=True)
+            return await self._report(situation, outcome, Wait("the guest keeps ending", delay_s))
+        outcome, result = await self._act(situation, memory)
+        if outcome.fault is None:
+            await self._actions.after(ask, outcome.domain)
+        return await self._report(situation, outcome, result)
+
+    async def _act(self, situation: Situation, memory: Memory) -> tuple[Outcome, Result]:
+        """Carry out the plan; a fault becomes part of the outcome."""
+        server, power = situation.server, situation.power
+        try:
+            ports = self._ports(situation)
+            plugged = await self._drivers.network.plugged()
+            uids = {port.uid for port in ports}
+            steps = plan(
+                power,
+                situation.found,
+                plugged=uids <= plugged,
+                unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
+                deadline_passed=memory.off_by is not None and asyncio.get_running_loop().time() >= memory.off_by,
+            )
+            if steps == ((Step.POWER_BUTTON,),):
+                return await self._power_off(situation, memory)
+            await self._steps.run(Work(server, ports), steps)
+        except (TemporaryFault, PermanentFault) as fault:
+            return await self._faulty(situation, fault)
+        domain = situation.domain
+        if steps:
+            domain = await self._drivers.compute.domain(server.uid)
+            self._note_domain(server.uid, domain)
+        outcome = Outcome(domain, power, released=power is Power.GONE)
+        if found(domain) in {Found.ABSENT, Found.OFF}:
+            memory.off_by = None
+        if found(domain) is Found.RUNNING:
+            memory.note_running(asyncio.get_running_loop().time())
+        if found(domain) is Found.DISK_ERROR:
+            return outcome, Wait("its disk can't be written", _DISK_ERROR_RETRY_S)
+        return outcome, Done()
+
+    async def _power_off(self, situation: Situation, memory: Memory) -> tuple[Outcome, Result]:
+        """Press the power button once, and come back at the deadline; the domain's end is an event."""
+        loop, server = asyncio.get_running_loop(), situation.server
+        if not is_powering_off(server.status):
+            # said first: should the agent end now, its successor knows that the guest's end was asked for
+            outcome = Outcome(situation.domain, situation.power, powering_off=True)
+            return outcome, Wait("the power-off to be known", 0.0)
+        if memory.off_by is None:
+            memory.off_by = loop.time() + self._shutdown_timeout_s
+            await self._steps.run(Work(server, ()), ((Step.POWER_BUTTON,),))
+        outcome = Outcome(situation.domain, situation.power, powering_off=True)
+        return outcome, Wait("the guest to shut down", max(0.0, memory.off_by - loop.time()))
+
+    async def _faulty(self, situation: Situation, fault: TemporaryFault | PermanentFault) -> tuple[Outcome, Result]:
+        """Look again where that is possible: a start that failed may have left the domain otherwise than it was."""
+        memory = self._memory[situation.server.uid]
+        if fault.reason in _WAITING and memory.is_new_wait(asyncio.get_running_loop().time()):
+            raise fault
+        log.warning("step failed", server=str(situation.server.key), reason=fault.reason, message=fault.message)
+        domain = await self._drivers.compute.domain(situation.server.uid)
+        self._note_domain(situation.server.uid, domain)
+        outcome = Outcome(domain, situation.power, fault=fault)
+        if isinstance(fault, PermanentFault):
+            return outcome, Failed(fault.reason, fault.message)
+        return outcome, Retry(fault.reason, fault.message)
+
+    async def _report(self, situation: Situation, outcome: Outcome, result: Result) -> Result:
+        """Write the statuses that changed: one apply for the Server, one for each Port."""
+        server, now = situation.server, self._now()
+        if not self._is_still_ours(server):
+            return Done()
+        writes = [self._write(server, status.server_status(server, outcome, now))]
+        writes += [self._write_port(port, is_up=_is_up(outcome), now=now) for port in self._reported(server, outcome)]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        for error in outcomes:
+            if isinstance(error, Conflict):
+                return Wait("the newest version of the object", _STALE_S)
+            if isinstance(error, BaseException):
+                raise error
+        if outcome.released:
+            self._forget(server.uid)
+            self._drivers.watches.forget_ports(server.uid)
+        return result
+
+    async def _write(self, server: Server, new: ServerStatus) -> None:
+        if new != server.status:
+            body = status.body(new)
+            written = await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
+            self._drivers.watches.learn_server(written)
+
+    def _reported(self, server: Server, outcome: Outcome) -> tuple[Port, ...]:
+        """Return the Ports that there is something to say of: not while a start is on its way, or all of it goes."""
+        if outcome.power is Power.GONE or (outcome.fault and not _is_up(outcome)):
+            return ()
+        return tuple(self._drivers.watches.ports_of(server.uid).values())
+
+    async def _write_port(self, port: Port, *, is_up: bool, now: str) -> None:
+        new = status.port_status(port, is_up=is_up, now=now)
+        if new != port.status:
+            written = await self._kubernetes.apply_status(port, status.port_body(new), FieldManager.AGENT)
+            self._drivers.watches.learn_port(written)
+
+    def _ports(self, situation: Situation) -> tuple[Port, ...]:
+        """Return the Server's Ports; for tearing down, those that are there."""
+        ports = self._drivers.watches.ports_of(situation.server.uid)
+        if situation.power is Power.ON:
+            return own_ports(situation.server, ports)
+        return tuple(ports.values())
+
+    def _restart_delay_s(self, situation: Situation, memory: Memory) -> float:
+        now = asyncio.get_running_loop().time()
+        if situation.start_asked or situation.power is not Power.ON:
+            return 0.0
+        if is_restart(situation.server, situation.domain) or (memory.start_at and situation.found is Found.OFF):
+            return memory.note_restart(now)
+        return 0.0
+
+    def _refusal(self, server: Server, domain: Domain | None) -> str | None:
+        if domain is not None or server.is_deleting:
+            return None
+        return self._admission.refusal(server)
+
+    async def _refuse(self, server: Server, reason: str) -> Result:
+        log.info("placement refused", server=str(server.key), reason=reason)
+        body = status.refused(server.status.placement_epoch or 1, reason)
+        await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
+        return Done()
+
+    def _is_refused(self, server: Server) -> bool:
+        refused = server.status.placement_refused
+        return refused is not None and refused.epoch == server.status.placement_epoch and not server.is_deleting
+
+    def _is_still_ours(self, server: Server) -> bool:
+        """Tell whether the newest picture places the Server here, by the same decision."""
+        newest = self._drivers.watches.server(server.uid)
+        return (
+            newest is not None
+            and newest.status.host == self._host_name
+            and newest.status.placement_epoch == server.status.placement_epoch
+        )
+
+    def _note_domain(self, server_uid: str, domain: Domain | None) -> None:
+        if domain is None:
+            self._present.discard(server_uid)
+        else:
+            self._present.add(server_uid)
+            self._admission.admit(server_uid)
+
+    def _forget(self, server_uid: str) -> None:
+        self._memory.pop(server_uid, None)
+        self._admission.release(server_uid)
+
+
+def _is_up(outcome: Outcome) -> bool:
+    return found(outcome.domain) not in {Found.ABSENT, Found.OFF}
