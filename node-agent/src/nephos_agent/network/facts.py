@@ -1,0 +1,221 @@
+"""What a network consists of on a host, as single facts. Desired and observed are sets of them; a plan is a difference.
+
+Every fact lies on a ``device`` and goes with it. Facts with one ``key`` are states of one thing: going from one to the
+other is a change, not a removal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Key = tuple[str, ...]
+
+
+class GuardSet(StrEnum):
+    """The sets and maps of ``guard.nft`` that hold an element a port."""
+
+    ROLE = "role"
+    MAC = "port_mac"
+    IPV4 = "port_ipv4"
+    IPV6 = "port_ipv6"
+    ND_TARGET = "port_nd_target"
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """The network's switch on this host, in the tenant namespace."""
+
+    device: str
+    network_uid: str
+    mtu: int
+    intact: bool = True
+    """False on an observed one whose settings are not as they must be."""
+
+    @property
+    def key(self) -> Key:
+        """One a name."""
+        return ("bridge", self.device)
+
+
+@dataclass(frozen=True)
+class Vxlan:
+    """The network's way to other hosts: a bridge port whose tunnel ends in the host's namespace."""
+
+    device: str
+    network_uid: str
+    bridge: str
+    vni: int
+    local: str
+    """This host's address on the underlay."""
+    mtu: int
+    intact: bool = True
+
+    @property
+    def key(self) -> Key:
+        """A vxlan device cannot change its VNI or its local address."""
+        return ("vxlan", self.device, str(self.vni), self.local)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The namespace that answers DHCP, DNS and metadata, and its leg on the bridge."""
+
+    device: str
+    network_uid: str
+    bridge: str
+    namespace: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    """With prefix lengths, sorted."""
+    intact: bool = True
+
+    @property
+    def key(self) -> Key:
+        """A leg whose namespace lost its name is made anew."""
+        return ("service", self.device, self.namespace)
+
+
+@dataclass(frozen=True)
+class GuardElement:
+    """An element of a set or map of ``guard.nft``; the device's name is its first part."""
+
+    device: str
+    set: GuardSet
+    rest: tuple[str, ...]
+    """The parts of the key after the device's name; of ``role``, the chain that judges its frames."""
+
+    @property
+    def key(self) -> Key:
+        """The element itself, but a device has one role."""
+        return ("guard", self.set, self.device, *(() if self.set is GuardSet.ROLE else self.rest))
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A guest's NIC on the bridge."""
+
+    device: str
+    port_uid: str
+    bridge: str
+    mtu: int
+    intact: bool = True
+
+    @property
+    def key(self) -> Key:
+        """One a name."""
+        return ("tap", self.device)
+
+
+@dataclass(frozen=True)
+class BridgeEntry:
+    """The bridge sends frames for the MAC out of the device."""
+
+    device: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        """A MAC has one place in a bridge; moving it is adding it elsewhere, and the kernel forgets the old place."""
+        return ("fdb", self.device, self.mac)
+
+
+@dataclass(frozen=True)
+class TunnelEntry:
+    """The vxlan device sends frames for the MAC to a host; for the zero MAC, what has no place of its own."""
+
+    device: str
+    mac: str
+    destination: str
+
+    @property
+    def key(self) -> Key:
+        """The zero MAC has one entry a host, others have one."""
+        return ("tunnel", self.device, self.mac, *((self.destination,) if self.mac == ZERO_MAC else ()))
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A permanent entry on the bridge device: what ARP and ND are answered with."""
+
+    device: str
+    address: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        """An address has one MAC."""
+        return ("neighbour", self.device, self.address)
+
+
+@dataclass(frozen=True)
+class ServiceNeighbour:
+    """A permanent entry in the service namespace: answers for that address go to that MAC alone."""
+
+    device: str
+    namespace: str
+    address: str
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        """An address has one MAC."""
+        return ("service-neighbour", self.device, self.address)
+
+
+class HostsKind(StrEnum):
+    """The folders that dnsmasq watches."""
+
+    DHCP = "dhcp"
+    DNS = "dns"
+
+
+@dataclass(frozen=True)
+class HostsFile:
+    """What dnsmasq knows of one port: its address (of local ports) or its names (of all)."""
+
+    device: str
+    directory: str
+    kind: HostsKind
+    port_uid: str
+    content: str
+
+    @property
+    def key(self) -> Key:
+        """One a port and folder."""
+        return ("hosts", self.directory, self.kind, self.port_uid)
+
+
+@dataclass(frozen=True)
+class Dnsmasq:
+    """The process that answers DHCP and DNS."""
+
+    device: str
+    unit: str
+    namespace: str
+    directory: str
+    config: str
+    """The whole configuration; the file's name carries its digest, so another one means a restart."""
+
+    @property
+    def key(self) -> Key:
+        """One a network."""
+        return ("dnsmasq", self.unit)
+
+
+ZERO_MAC = "00:00:00:00:00:00"
+
+Fact = (
+    Bridge
+    | Vxlan
+    | Service
+    | GuardElement
+    | Tap
+    | BridgeEntry
+    | TunnelEntry
+    | Neighbour
+    | ServiceNeighbour
+    | HostsFile
+    | Dnsmasq
+)

@@ -1,0 +1,126 @@
+"""Makes facts so on this host, and takes them away. Everything here runs in one thread and blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from nephos_agent.network import hosts_files, linux_services
+from nephos_agent.network import linux_namespaces as namespaces
+from nephos_agent.network.facts import (
+    Bridge,
+    BridgeEntry,
+    Fact,
+    GuardElement,
+    HostsFile,
+    Neighbour,
+    Service,
+    ServiceNeighbour,
+    Tap,
+    TunnelEntry,
+    Vxlan,
+)
+from nephos_agent.network.libnftables import Nftables
+from nephos_agent.network.linux_devices import Devices
+from nephos_agent.network.linux_links import Links
+from nephos_agent.network.linux_neighbours import NeighbourSocket
+from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.plan import Changes
+from nephos_agent.network.settings import LinuxSettings
+
+_TENANT_SYSCTLS: Final = {
+    # Frames are judged in the bridge family; nothing of a guest's enters an IP stack of the host's.
+    "net/bridge/bridge-nf-call-iptables": "0",
+    "net/bridge/bridge-nf-call-ip6tables": "0",
+    "net/bridge/bridge-nf-call-arptables": "0",
+    "net/ipv4/ip_forward": "0",
+    "net/ipv4/conf/all/arp_ignore": "8",
+    "net/ipv6/conf/all/forwarding": "0",
+    "net/ipv6/conf/default/addr_gen_mode": "1",
+    "net/ipv6/conf/default/accept_ra": "0",
+}
+Change = Callable[[Any], None]
+
+
+class Kernel:
+    """The host's and the tenant namespace's devices, tables and filters. Made, used and closed by one thread."""
+
+    def __init__(self, settings: LinuxSettings) -> None:
+        """Make the tenant namespace where it is missing.
+
+        Raises ``PermanentFault`` where a namespace of that name is somebody else's.
+        """
+        self.settings = settings
+        if settings.host_namespace is not None:
+            namespaces.enter(settings.host_namespace)
+        self._host = Links()
+        path = settings.netns_dir / settings.namespace_prefix
+        namespaces.create(path)
+        self.namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with namespaces.entered(self.namespace):
+            self.tenants = Links()
+            self.neighbours = NeighbourSocket()
+            self._nft = Nftables()
+        self.devices = Devices(settings, self._host, self.tenants, self.namespace)
+        self.tables = Tables(settings.netns_dir, self.neighbours, self._nft, self.devices.index)
+        self._makers, self._removers = self._handlers()
+
+    def prepare(self) -> None:
+        """Claim the tenant namespace, assert its sysctls and load the guard; nothing that is so already changes."""
+        self.devices.claim()
+        with namespaces.entered(self.namespace):
+            linux_services.set_sysctls(_TENANT_SYSCTLS)
+        self.tables.load_guard()
+
+    def close(self) -> None:
+        """Close sockets; everything that was made stays."""
+        self._host.close()
+        self.tenants.close()
+        self.neighbours.close()
+        self._nft.close()
+        os.close(self.namespace)
+
+    def make(self, changes: Changes) -> None:
+        """Make the facts so."""
+        self._makers[changes.kind](changes.facts)
+
+    def remove(self, changes: Changes) -> None:
+        """Take the facts away; those that are gone already are no error."""
+        self._removers[changes.kind](changes.facts)
+
+    def _handlers(self) -> tuple[dict[type[Fact], Change], dict[type[Fact], Change]]:
+        devices, tables, run_dir = self.devices, self.tables, self.settings.run_dir
+        makers: dict[type[Fact], Change] = {
+            Bridge: _each(devices.make_bridge),
+            Vxlan: _each(devices.make_vxlan),
+            Service: _each(devices.make_service),
+            Tap: _each(devices.make_tap),
+            GuardElement: tables.make_elements,
+            BridgeEntry: tables.make_entries,
+            TunnelEntry: tables.make_entries,
+            Neighbour: tables.make_entries,
+            ServiceNeighbour: tables.make_service_neighbours,
+            HostsFile: _each(lambda fact: hosts_files.write(run_dir, fact)),
+        }
+        removers: dict[type[Fact], Change] = {
+            Bridge: _each(devices.remove),
+            Vxlan: _each(devices.remove),
+            Service: _each(devices.remove_service),
+            Tap: _each(devices.detach_tap),
+            GuardElement: tables.remove_elements,
+            BridgeEntry: tables.remove_entries,
+            TunnelEntry: tables.remove_entries,
+            Neighbour: tables.remove_entries,
+            ServiceNeighbour: tables.remove_service_neighbours,
+            HostsFile: _each(lambda fact: hosts_files.remove(run_dir, fact)),
+        }
+        return makers, removers
+
+
+def _each(change: Change) -> Change:
+    def change_all(facts: tuple[Any, ...]) -> None:
+        for fact in facts:
+            change(fact)
+
+    return change_all

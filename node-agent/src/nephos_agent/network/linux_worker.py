@@ -1,0 +1,271 @@
+"""What the kernel thread does: keeps the picture, plans against it, carries plans out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nephos_agent.network import hosts_files, linux_services
+from nephos_agent.network import linux_namespaces as namespaces
+from nephos_agent.network.desired import HostContext, facts
+from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
+from nephos_agent.network.linux_events import EventSockets, LinkEvent
+from nephos_agent.network.linux_kernel import Kernel
+from nephos_agent.network.linux_observe import observe
+from nephos_agent.network.model import HostNetwork
+from nephos_agent.network.names import network_names, tap_name
+from nephos_agent.network.picture import Picture
+from nephos_agent.network.plan import Changes, Plan, plan
+from nephos_agent.network.services import ServiceSockets
+from nephos_agent.network.settings import LinuxSettings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left to do outside the kernel once a plan is carried out."""
+
+    dnsmasq: Dnsmasq | None
+    """The process to start, or to start anew."""
+    configuration: str
+    """The path of its configuration."""
+    must_reread: bool
+    """Whether a running dnsmasq has to look at its files: it sees new ones by itself, but not what went."""
+    is_fresh: bool
+    """Whether the service namespace is new, so that nobody listens in it."""
+
+
+class Worker:
+    """Owned by one thread; every call blocks."""
+
+    def __init__(self, settings: LinuxSettings, units: frozenset[str]) -> None:
+        """Make or find the tenant namespace and read what holds. ``units`` are the processes of the launcher."""
+        self._settings = settings
+        self._context = HostContext(
+            settings.host, settings.underlay_address, settings.namespace_prefix, str(settings.run_dir)
+        )
+        self._kernel = Kernel(settings)
+        with namespaces.entered(self._kernel.namespace):
+            self.events = EventSockets()
+        self._picture = Picture()
+        self._indices: dict[str, int] = {}
+        self._open_taps: frozenset[str] = frozenset()
+        self._waiting_taps: set[str] = set()
+        self._prepared: set[str] = set()
+        self._described: dict[str, frozenset[str]] = {}
+        self._idle_before: frozenset[str] = frozenset()
+        self._commits_seen = 0
+        self._is_stale = True
+        self.refresh(units)
+
+    def close(self) -> None:
+        """Close sockets; everything that was made stays."""
+        self._kernel.close()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the picture cannot be trusted: somebody else changed something, or a change failed half-way."""
+        return self._is_stale
+
+    def refresh(self, units: frozenset[str]) -> frozenset[str]:
+        """Learn everything anew; return the UIDs of the networks that were found other than they were thought to be."""
+        self._kernel.prepare()
+        seen = observe(self._kernel, units)
+        before, now = self._picture.all(), seen.facts
+        self._picture = picture = Picture(now)
+        self._indices = dict(seen.indices)
+        self._open_taps = seen.open_taps
+        self._waiting_taps |= seen.loose_taps | self._kernel.devices.waiting_taps()
+        self._is_stale = False
+        devices = {fact.device for fact in before ^ now}
+        return frozenset(uid for device in devices if (uid := picture.network_of(device) or self._network_of(device)))
+
+    def plan(self, network: HostNetwork) -> Plan:
+        """Return the changes that make this host carry the network as described."""
+        waiting = frozenset(tap_name(port.uid) for port in network.ports) & self._waiting_taps
+        plugged = {fact.device for fact in self._picture.taps()}
+        desired = facts(network, self._context, self._kernel.devices.open_taps(waiting) | plugged)
+        devices = self._devices(network.uid) | {fact.device for fact in desired}
+        self._described[network.uid] = frozenset(tap_name(port.uid) for port in network.ports)
+        return plan(desired, self._picture.on(devices))
+
+    def plan_removal(self, network_uid: str) -> Plan:
+        """Return the changes that leave nothing of the network on this host."""
+        return plan(frozenset(), self._picture.on(self._devices(network_uid)))
+
+    def carry_out(self, changes: Plan) -> Outcome:
+        """Make the changes, those of dnsmasq's process apart. A failure half-way makes the picture stale."""
+        dnsmasq, fresh, must_reread = None, False, False
+        was_stale, self._is_stale = self._is_stale, True
+        for change in changes.removals:
+            if change.kind is not Dnsmasq:
+                self._kernel.remove(change)
+            must_reread |= change.kind is HostsFile
+            self._forget(change)
+        for change in changes.additions:
+            if change.kind is Dnsmasq:
+                dnsmasq = next(fact for fact in change.facts if isinstance(fact, Dnsmasq))
+                continue
+            if change.kind is Service:
+                fresh |= any(isinstance(fact, Service) and fact.device not in self._indices for fact in change.facts)
+                self._make_folders(change)
+            must_reread |= change.kind is HostsFile and self._replaces(change)
+            self._kernel.make(change)
+            self._learn(change)
+        path = str(hosts_files.write_configuration(self._settings.run_dir, dnsmasq)) if dnsmasq else ""
+        if dnsmasq:
+            self._picture.add([dnsmasq])
+        self._is_stale = was_stale
+        return Outcome(dnsmasq, path, must_reread, fresh)
+
+    def sockets(self, network_uid: str) -> ServiceSockets:
+        """Return new sockets in the network's service namespace."""
+        names = network_names(network_uid, self._settings.namespace_prefix)
+        return linux_services.sockets(self._settings.netns_dir / names.namespace)
+
+    def forget_network(self, network_uid: str) -> None:
+        """Remove the network's files, once nothing else is left of it."""
+        names = network_names(network_uid, self._settings.namespace_prefix)
+        hosts_files.remove_folder(self._settings.run_dir, names.directory)
+        self._described.pop(network_uid, None)
+
+    def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:
+        """See ``NetworkDriver.create_tap``."""
+        name = self._kernel.devices.prepare_tap(port_uid, mac, mtu)
+        found = self._picture.tap(name)
+        if found and not self._kernel.devices.is_inside(name):
+            self._picture.remove([fact for fact in self._picture.on([name]) if not isinstance(fact, GuardElement)])
+            self._indices.pop(name, None)
+        if not self._picture.tap(name):
+            self._waiting_taps.add(name)
+        self._prepared.add(port_uid)
+        return name
+
+    def unplug(self, port_uid: str) -> None:
+        """See ``NetworkDriver.unplug``."""
+        name = tap_name(port_uid)
+        self._kernel.devices.delete_tap(port_uid)
+        elements = tuple(fact for fact in self._picture.on([name]) if isinstance(fact, GuardElement))
+        if elements:
+            self._kernel.remove(Changes(GuardElement, elements))
+        self._picture.remove_devices([name])
+        self._indices.pop(name, None)
+        self._waiting_taps.discard(name)
+        self._prepared.discard(port_uid)
+
+    def plugged(self) -> frozenset[str]:
+        """See ``NetworkDriver.plugged``."""
+        return frozenset(fact.port_uid for fact in self._picture.taps() if fact.device in self._open_taps)
+
+    def networks(self) -> frozenset[str]:
+        """See ``NetworkDriver.networks``."""
+        return self._picture.networks()
+
+    def judge(self, events: list[LinkEvent], commits: int) -> frozenset[str]:
+        """Return the UIDs of the networks that somebody else changed, "" for all; most events are our own doing."""
+        touched = {uid for event in events if (uid := self._judge_link(event))}
+        self._commits_seen += commits
+        if self._commits_seen > self._kernel.tables.commits:
+            self._commits_seen = self._kernel.tables.commits
+            touched.add("")
+        if touched:
+            self._is_stale = True
+        return frozenset(touched)
+
+    def judge_lost(self) -> frozenset[str]:
+        """Some events were lost: everything may have changed."""
+        self._commits_seen = self._kernel.tables.commits
+        self._is_stale = True
+        return frozenset({""})
+
+    def _judge_link(self, event: LinkEvent) -> str | None:
+        """Return the UID of the network of which the event shows another's doing."""
+        if self._indices.get(event.name) != event.index:
+            return None
+        network = self._picture.network_of(event.name)
+        tap = self._picture.tap(event.name)
+        if tap and not event.is_gone and not event.has_carrier and event.is_up:
+            closed = not self._kernel.devices.open_taps(frozenset({event.name}))
+            if closed and event.name in self._open_taps:
+                self._open_taps -= {event.name}
+                return network
+        looks_wrong = event.is_gone or not event.is_up
+        if not looks_wrong and event.master is not None and tap:
+            looks_wrong = event.master != self._indices.get(tap.bridge)
+        if looks_wrong and not self._kernel.devices.is_up(event.name, event.index):
+            return network
+        return None
+
+    def sweep(self, units: frozenset[str]) -> frozenset[str]:
+        """Compare everything with the kernel; collect taps and elements that belong to no port any more.
+
+        A tap goes when nobody had it open and no network described it at two sweeps in a row.
+        """
+        touched = self.refresh(units)
+        described = frozenset().union(*self._described.values())
+        idle = frozenset(
+            uid
+            for uid in self._kernel.devices.idle_taps()
+            if tap_name(uid) not in described and uid not in self._prepared
+        )
+        for uid in idle & self._idle_before:
+            self.unplug(uid)
+        self._idle_before = idle
+        strays = tuple(
+            fact
+            for fact in self._picture.on(self._picture.devices() - described - self._indices.keys())
+            if isinstance(fact, GuardElement)
+        )
+        if strays:
+            self._kernel.remove(Changes(GuardElement, strays))
+            self._picture.remove(strays)
+        return touched
+
+    def _devices(self, network_uid: str) -> frozenset[str]:
+        """Return the names of all devices that are, or were described as, the network's."""
+        names = network_names(network_uid, self._settings.namespace_prefix)
+        bridged = {fact.device for fact in self._picture.taps() if fact.bridge == names.bridge}
+        return self._described.get(network_uid, frozenset()) | bridged | {names.bridge, names.vxlan, names.service}
+
+    def _network_of(self, device: str) -> str | None:
+        """Return the UID of the described network that a device which is not there would belong to."""
+        for uid, taps in self._described.items():
+            names = network_names(uid, self._settings.namespace_prefix)
+            if device in taps or device in (names.bridge, names.vxlan, names.service):
+                return uid
+        return None
+
+    def _forget(self, change: Changes) -> None:
+        self._picture.remove(change.facts)
+        for fact in change.facts:
+            if isinstance(fact, Tap):
+                self._waiting_taps.add(fact.device)
+            if fact.key[0] in _DEVICE_KEYS:
+                self._picture.remove([on for on in self._picture.on([fact.device]) if not _outlives_device(on)])
+                self._indices.pop(fact.device, None)
+
+    def _learn(self, change: Changes) -> None:
+        self._picture.add(change.facts)
+        for fact in change.facts:
+            if isinstance(fact, Tap):
+                self._open_taps |= {fact.device}
+                self._waiting_taps.discard(fact.device)
+            if fact.key[0] in _DEVICE_KEYS:
+                self._indices[fact.device] = self._kernel.devices.index(fact.device)
+
+    def _make_folders(self, change: Changes) -> None:
+        for fact in change.facts:
+            if isinstance(fact, Service):
+                names = network_names(fact.network_uid, self._settings.namespace_prefix)
+                hosts_files.make_folders(self._settings.run_dir, names.directory)
+
+    def _replaces(self, change: Changes) -> bool:
+        """Tell whether any of the files is there already, with other content."""
+        devices = {fact.device for fact in change.facts}
+        keys = {fact.key for fact in change.facts}
+        return any(fact.key in keys and fact not in change.facts for fact in self._picture.on(devices))
+
+
+_DEVICE_KEYS = frozenset({"bridge", "vxlan", "service", "tap"})
+
+
+def _outlives_device(fact: Fact) -> bool:
+    return isinstance(fact, (GuardElement, HostsFile, Dnsmasq))

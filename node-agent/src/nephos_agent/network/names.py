@@ -1,0 +1,68 @@
+"""Names and marks of what a network is made of on a host. All derive from UIDs: a second try finds the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from nephos_api.identity import device_name, mac_address
+
+
+@dataclass(frozen=True)
+class NetworkNames:
+    """The names of one network's pieces."""
+
+    bridge: str
+    vxlan: str
+    service: str
+    """The service namespace's leg on the bridge."""
+    namespace: str
+    """The service namespace."""
+    service_mac: str
+    """The same on every host."""
+    unit: str
+    """dnsmasq, as the launcher knows it."""
+    directory: str
+    """dnsmasq's files, below the run directory."""
+
+
+@lru_cache(maxsize=4096)
+def network_names(uid: str, namespace_prefix: str) -> NetworkNames:
+    """Return the names of the pieces of the network with that UID."""
+    return NetworkNames(
+        bridge=device_name("nbr", uid),
+        vxlan=device_name("nvx", uid),
+        service=device_name("nsv", uid),
+        namespace=device_name(f"{namespace_prefix}-", uid),
+        service_mac=mac_address(uid, "service"),
+        unit=device_name(f"{namespace_prefix}-dnsmasq-", uid),
+        directory=device_name("", uid),
+    )
+
+
+@lru_cache(maxsize=65536)
+def tap_name(port_uid: str) -> str:
+    """Return the name of the port's tap."""
+    return device_name("tap", port_uid)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Whose a device is; written into its alias (``ip link`` shows it)."""
+
+    cloud_id: str
+    kind: str
+    """``tenants``, ``network`` or ``port``."""
+    uid: str
+
+    def __str__(self) -> str:
+        """Return the alias."""
+        return f"nephos/{self.cloud_id}/{self.kind}/{self.uid}"
+
+
+def read_mark(alias: str | None) -> Mark | None:
+    """Return the mark that the alias is, or None for a device that is not Nephos'."""
+    parts = (alias or "").split("/")
+    if len(parts) != 4 or parts[0] != "nephos":
+        return None
+    return Mark(*parts[1:])

@@ -1,0 +1,72 @@
+"""The driver's picture of what holds on this host: learnt once from the kernel, then kept by what is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nephos_agent.network.facts import Bridge, Fact, Key, Service, Tap, Vxlan
+
+
+class Picture:
+    """Facts by the device that they lie on."""
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        self._by_device: dict[str, dict[Key, Fact]] = {}
+        self.add(facts)
+
+    def add(self, facts: Iterable[Fact]) -> None:
+        """Take the facts in; each replaces the one with its key."""
+        for fact in facts:
+            self._by_device.setdefault(fact.device, {})[fact.key] = fact
+
+    def remove(self, facts: Iterable[Fact]) -> None:
+        """Forget the facts."""
+        for fact in facts:
+            on_device = self._by_device.get(fact.device)
+            if on_device is not None:
+                on_device.pop(fact.key, None)
+                if not on_device:
+                    del self._by_device[fact.device]
+
+    def remove_devices(self, devices: Iterable[str]) -> None:
+        """Forget everything on the devices."""
+        for device in devices:
+            self._by_device.pop(device, None)
+
+    def on(self, devices: Iterable[str]) -> frozenset[Fact]:
+        """Return the facts on the devices."""
+        return frozenset(fact for device in devices for fact in self._by_device.get(device, {}).values())
+
+    def all(self) -> frozenset[Fact]:
+        """Return every fact."""
+        return self.on(self._by_device)
+
+    def devices(self) -> frozenset[str]:
+        """Return the names of all devices that something is known of."""
+        return frozenset(self._by_device)
+
+    def taps(self) -> tuple[Tap, ...]:
+        """Return the taps that are bridged."""
+        return tuple(fact for facts in self._by_device.values() for fact in facts.values() if isinstance(fact, Tap))
+
+    def tap(self, device: str) -> Tap | None:
+        """Return the tap of that name, if it is bridged."""
+        return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Tap)), None)
+
+    def network_of(self, device: str) -> str | None:
+        """Return the UID of the network that the device belongs to."""
+        for fact in self._by_device.get(device, {}).values():
+            if isinstance(fact, (Bridge, Vxlan, Service)):
+                return fact.network_uid
+            if isinstance(fact, Tap):
+                return self.network_of(fact.bridge)
+        return None
+
+    def networks(self) -> frozenset[str]:
+        """Return the UIDs of the networks of which there is any device."""
+        return frozenset(
+            fact.network_uid
+            for facts in self._by_device.values()
+            for fact in facts.values()
+            if isinstance(fact, (Bridge, Vxlan, Service))
+        )

@@ -1,0 +1,96 @@
+"""From what is and what should be to the changes between them, in an order that lets no frame pass unfiltered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from nephos_agent.network.facts import (
+    Bridge,
+    BridgeEntry,
+    Dnsmasq,
+    Fact,
+    GuardElement,
+    HostsFile,
+    Neighbour,
+    Service,
+    ServiceNeighbour,
+    Tap,
+    TunnelEntry,
+    Vxlan,
+)
+
+_ORDER: Final[tuple[type[Fact], ...]] = (
+    Bridge,
+    GuardElement,  # before the device that it guards joins the bridge
+    Vxlan,
+    Service,
+    TunnelEntry,
+    Neighbour,
+    ServiceNeighbour,
+    HostsFile,
+    Tap,
+    BridgeEntry,
+    Dnsmasq,
+)
+_RANK: Final = {kind: rank for rank, kind in enumerate(_ORDER)}
+_DEVICES: Final = (Bridge, Vxlan, Service, Tap)
+"""Facts that are a device; the other facts on it go with it."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Facts of one type to take away, or to make so."""
+
+    kind: type[Fact]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """First the removals, last made first; then what is to be made so."""
+
+    removals: tuple[Changes, ...]
+    additions: tuple[Changes, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.removals or self.additions)
+
+
+def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
+    """Return what turns ``observed`` into ``desired``.
+
+    A fact whose key stays is made so in place. What lies on a device that goes is not removed one by one, and what
+    lies on a device that is made anew is made anew too.
+    """
+    missing, surplus = desired - observed, observed - desired
+    if not missing and not surplus:
+        return Plan((), ())
+    wanted_keys, found_keys = {fact.key for fact in missing}, {fact.key for fact in surplus}
+    gone = {fact for fact in surplus if fact.key not in wanted_keys}
+    gone_devices = {fact.device for fact in gone if isinstance(fact, _DEVICES)}
+    fresh_devices = {fact.device for fact in missing if isinstance(fact, _DEVICES) and fact.key not in found_keys}
+    removals = {fact for fact in gone if _removed_by_itself(fact) or fact.device not in gone_devices}
+    additions = missing | {fact for fact in desired if fact.device in fresh_devices}
+    # A process lives in its namespace: it has to end with the old one before it starts in the new one.
+    removals |= {
+        fact for fact in observed if isinstance(fact, Dnsmasq) and fact.device in (fresh_devices | gone_devices)
+    }
+    return Plan(_grouped(removals, descending=True), _grouped(additions, descending=False))
+
+
+def _removed_by_itself(fact: Fact) -> bool:
+    """Tell whether the kernel leaves the fact behind when its device goes."""
+    return isinstance(fact, (*_DEVICES, GuardElement, HostsFile, Dnsmasq))
+
+
+def _rank(fact: Fact) -> int:
+    return _RANK[type(fact)]
+
+
+def _grouped(facts: Iterable[Fact], *, descending: bool) -> tuple[Changes, ...]:
+    ordered = sorted(facts, key=lambda fact: (_rank(fact), fact.key), reverse=descending)
+    return tuple(Changes(_ORDER[position], tuple(group)) for position, group in groupby(ordered, key=_rank))
