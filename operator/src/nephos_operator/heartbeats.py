@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from nephos_api.kube.informer import Informer
+from nephos_api.kube.lease import HOST_LEASE_LABELS, Lease
 from nephos_api.kube.lease import HOST_LOST_AFTER_S as LOST_S
+from nephos_api.kube.protocol import Kubernetes, Selection
+from nephos_api.metadata import SYSTEM_NAMESPACE
 
 
 class Heartbeat(Enum):
@@ -59,3 +63,19 @@ class Heartbeats:
     def be_patient(self) -> None:
         """Wait a full period before anybody is taken for lost: we were away and could not see them renew."""
         self._patient_until_s = self._monotonic() + LOST_S
+
+
+def lease_informer(kube: Kubernetes, heartbeats: Heartbeats) -> Informer[Lease]:
+    """Return what watches the Leases of all Hosts, each named like its Host.
+
+    No trigger of kopf: the operator may read Leases in its own namespace only, and kopf watches all namespaces.
+    """
+
+    def take(old: Lease | None, new: Lease | None) -> None:
+        if new is not None:
+            heartbeats.observe(new.metadata.name, new.spec.renew_time or "")
+        elif old is not None:
+            heartbeats.forget(old.metadata.name)
+
+    labels = ",".join(f"{name}={value}" for name, value in HOST_LEASE_LABELS.items())
+    return Informer(Lease, Selection(namespace=SYSTEM_NAMESPACE, label_selector=labels), kube, take)

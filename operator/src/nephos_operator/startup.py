@@ -23,7 +23,7 @@ from nephos_operator import admission, metrics, triggers
 from nephos_operator.addressing import AddressBook
 from nephos_operator.context import Context, follow
 from nephos_operator.engine import Engine
-from nephos_operator.heartbeats import Heartbeats
+from nephos_operator.heartbeats import Heartbeats, lease_informer
 from nephos_operator.ledger import Ledger
 from nephos_operator.store import Store
 from nephos_operator.writes import LeaderWrites
@@ -155,6 +155,7 @@ class Process:
         parts = {
             "kopf": self._kopf(kopf_ready, stop),
             "election": self._elect(kopf_ready),
+            "heartbeats": lease_informer(self._kube, self._heartbeats).run(),
             "sweep": self._engine.sweep_forever(),
             "events": self._events.run(),
             "metrics": self._serve_metrics(kopf_ready),
@@ -174,7 +175,7 @@ class Process:
         registry = kopf.OperatorRegistry()
         settings = kopf.OperatorSettings()
         triggers.configure(settings)
-        triggers.register(registry, self._store, self._heartbeats)
+        triggers.register(registry, self._store)
         if self._options.webhook_certificate and self._options.webhook_key:
             admission.register(registry, self._store, self._context.addresses, self._metrics)
             settings.admission.managed = None

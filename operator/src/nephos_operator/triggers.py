@@ -8,10 +8,8 @@ import kopf
 import structlog
 from pydantic import ValidationError
 
-from nephos_api.kube.lease import HOST_LEASE_LABELS, Lease
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
 from nephos_api.resources import KINDS
-from nephos_operator.heartbeats import Heartbeats
 from nephos_operator.kinds import Namespace
 from nephos_operator.store import Store
 
@@ -48,20 +46,13 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.networking.connect_timeout = 5
     settings.watching.reconnect_backoff = 0.1
     settings.watching.label_selectors["", "v1", "namespaces"] = PROJECT_LABEL
-    settings.watching.label_selectors["coordination.k8s.io", "v1", "leases"] = ",".join(
-        f"{name}={value}" for name, value in HOST_LEASE_LABELS.items()
-    )
 
 
-def register(registry: kopf.OperatorRegistry, store: Store, heartbeats: Heartbeats) -> None:
+def register(registry: kopf.OperatorRegistry, store: Store) -> None:
     """Have kopf watch every kind that the operator reads."""
     kinds: tuple[type[Resource], ...] = (*KINDS, Namespace)
     for kind in kinds:
         _feed(registry, kind, store)
-
-    @kopf.on.event("coordination.k8s.io", "v1", "leases", id="leases", registry=registry)
-    async def on_lease(event: kopf.RawEvent, **_: Any) -> None:
-        take_lease(event["type"], event["object"], heartbeats)
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -87,12 +78,3 @@ def take(event_type: str | None, body: Any, kind: type[Resource], store: Store) 
         store.put(kind.model_validate(body))
     except ValidationError as error:
         log.error("object not understood", kind=kind.info.kind, name=metadata["name"], error=str(error))
-
-
-def take_lease(event_type: str | None, body: Any, heartbeats: Heartbeats) -> None:
-    """Take note of a Host's Lease, which has the Host's name."""
-    lease = Lease.model_validate(body)
-    if event_type == "DELETED":
-        heartbeats.forget(lease.metadata.name)
-    else:
-        heartbeats.observe(lease.metadata.name, lease.spec.renew_time or "")
