@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Final
 
 from nephos_agent.network import linux_namespaces as namespaces
@@ -12,10 +11,9 @@ from nephos_agent.network.linux_links import GUEST_PORT, SERVICE_PORT, TUNNEL_PO
 from nephos_agent.network.linux_taps import create_tap
 from nephos_agent.network.names import Mark, network_names, read_mark, tap_name
 from nephos_agent.network.settings import VXLAN_UDP_PORT, LinuxSettings
-from nephos_api.errors import PermanentFault, TemporaryFault
+from nephos_api.errors import TemporaryFault
 from nephos_api.identity import mac_address
 
-_LOOPBACK_INDEX: Final = 1
 _HOST_END: Final = "fe"
 """First octet of a tap's own MAC, as libvirt does: never the guest's, never the lowest of a bridge."""
 
@@ -34,14 +32,7 @@ class Devices:
 
         Raises ``PermanentFault`` where the namespace is somebody else's.
         """
-        mark = str(Mark(self._settings.cloud_id, "tenants", self._settings.host))
-        loopback = self._tenants.get("lo")
-        alias = loopback.alias if loopback else None
-        if alias is None:
-            self._tenants.set(_LOOPBACK_INDEX, ifalias=mark)
-        elif alias != mark:
-            name = self._settings.namespace_prefix
-            raise PermanentFault(f"the network namespace {name} belongs to {alias}", reason="NamespaceTaken")
+        self._tenants.claim("lo", str(Mark(self._settings.cloud_id, "tenants", self._settings.host)))
 
     def index(self, name: str) -> int:
         """Return the index of a device in the tenant namespace. Raises ``TemporaryFault`` where it is missing."""
@@ -65,14 +56,14 @@ class Devices:
                 self._namespace,
                 fact.device,
                 "vxlan",
-                self._mark("network", fact.network_uid),
                 fact.mtu,
                 vxlan_id=fact.vni,
                 vxlan_port=VXLAN_UDP_PORT,
                 vxlan_learning=False,
                 **{"vxlan_local6" if ":" in fact.local else "vxlan_local": fact.local},
             )
-        self._tenants.join(self._link(fact.device), self.index(fact.bridge), TUNNEL_PORT, fact.mtu)
+        link = self._tenants.claim(fact.device, self._mark("network", fact.network_uid))
+        self._tenants.join(link, self.index(fact.bridge), TUNNEL_PORT, fact.mtu)
 
     def make_service(self, fact: Service) -> None:
         """Make the service namespace and its leg so; a leg whose other end is out of reach is made anew."""
@@ -123,14 +114,10 @@ class Devices:
             self._tenants.delete(name)
         if outside is None:
             create_tap(name)
-        elif outside.alias not in (mark, None):
-            raise PermanentFault(f"network device {name} belongs to {outside.alias}", reason="DeviceTaken")
-        link = self._host.get(name)
-        if link is None:
-            raise OSError(errno.ENODEV, f"{name} went away while it was made")
+        link = self._host.claim(name, mark)
         # No IPv6 of the host's own on it: nothing but the guest and its peers may speak there.
         linux_services.set_sysctls({f"net/ipv6/conf/{name}/disable_ipv6": "1"})
-        self._host.set(link.index, ifalias=mark, mtu=mtu, address=_HOST_END + mac[2:])
+        self._host.set(link.index, mtu=mtu, address=_HOST_END + mac[2:])
         return name
 
     def delete_tap(self, port_uid: str) -> None:

@@ -12,6 +12,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
 
+from nephos_api.errors import PermanentFault
+
 _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL})
 _IFA_F_NODAD: Final = 0x02
 
@@ -89,20 +91,34 @@ class Links:
         return (read_link(message) for message in self._route.get_links())
 
     def add(self, name: str, kind: str, alias: str, mtu: int, **attributes: Any) -> Link:
-        """Make a link, down, and return it; one that is there is returned as it is."""
+        """Make a link, down, and return it; one that is there is returned as it is.
+
+        Raises ``PermanentFault`` where the name is taken by a link with another alias.
+        """
         try:
-            self._route.link("add", ifname=name, kind=kind, mtu=mtu, ifalias=alias, **attributes)
+            self._route.link("add", ifname=name, kind=kind, mtu=mtu, **attributes)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
+        return self.claim(name, alias)
+
+    def claim(self, name: str, alias: str) -> Link:
+        """Give the link its alias, which the kernel does not take at its birth, and return it.
+
+        Raises ``PermanentFault`` where it has another one.
+        """
         link = self.get(name)
         if link is None:
             raise OSError(errno.ENODEV, f"{name} went away while it was made")
+        if link.alias is None:
+            self._route.link("set", index=link.index, ifalias=alias)
+        elif link.alias != alias:
+            raise PermanentFault(f"the network device {name} belongs to {link.alias}", reason="DeviceTaken")
         return link
 
-    def add_elsewhere(self, namespace: int, name: str, kind: str, alias: str, mtu: int, **attributes: Any) -> None:
+    def add_elsewhere(self, namespace: int, name: str, kind: str, mtu: int, **attributes: Any) -> None:
         """Make a link in another namespace; what it remembers as its home is this one."""
-        self._route.link("add", ifname=name, kind=kind, mtu=mtu, ifalias=alias, net_ns_fd=namespace, **attributes)
+        self._route.link("add", ifname=name, kind=kind, mtu=mtu, net_ns_fd=namespace, **attributes)
 
     def set(self, index: int, **attributes: Any) -> None:
         """Change attributes of a link."""

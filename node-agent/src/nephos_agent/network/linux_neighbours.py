@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_RE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT
 
@@ -94,7 +94,9 @@ class NeighbourSocket:
     def replace(self, entries: Iterable[Entry]) -> None:
         """Make the entries so. Raises ``OSError`` with the first refusal."""
         flags = NLM_F_REQUEST | NLM_F_CREATE
-        self._send((RTM_NEWNEIGH, flags | (NLM_F_APPEND if _is_flood(entry) else NLM_F_RE), entry) for entry in entries)
+        self._send(
+            (RTM_NEWNEIGH, flags | (NLM_F_APPEND if _is_flood(entry) else NLM_F_REPLACE), entry) for entry in entries
+        )
 
     def delete(self, entries: Iterable[Entry]) -> None:
         """Remove the entries; those that are not there count as removed."""
