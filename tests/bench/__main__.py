@@ -1,0 +1,140 @@
+"""`make bench`: every benchmark, a table, and the figures as JSON in `.nephos/bench.json`."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench import api_writes, nephos_guest, rest
+from bench.raw_guest import RawBridge
+from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.images import build_tiny, default_cache_dir
+from nephos_dev.layout import WORK_TREE
+from nephos_dev.progress import Lines
+from nephos_dev.tenant import Tenant, network_manifests
+
+_TOGETHER = 10
+_RESULTS = WORK_TREE / ".nephos" / "bench.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, beside its bound where the project has set one."""
+
+    name: str
+    value: float
+    unit: str
+    bound: str = ""
+    detail: str = ""
+
+
+@click.command()
+@click.option("--rounds", default=7, show_default=True, help="Rounds of single starts, raw and Nephos in turn.")
+@click.option("--rest-s", default=30.0, show_default=True, help="How long the cloud at rest is watched, in seconds.")
+def main(rounds: int, rest_s: float) -> None:
+    """Measure starts against raw starts, API writes, and what a cloud at rest costs."""
+    screen = Console()
+    figures: list[Figure] = []
+    with _cloud(screen) as (cloud, tenant, raw):
+        figures += measure_starts(cloud, tenant, raw, rounds)
+        figures += measure_together(cloud, tenant, raw)
+        figures += measure_rest(cloud, tenant, rest_s)
+    _RESULTS.parent.mkdir(exist_ok=True)
+    _RESULTS.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+    show(figures, screen)
+
+
+def measure_starts(cloud: Cloud, tenant: Tenant, raw: RawBridge, rounds: int) -> list[Figure]:
+    """One guest at a time, raw and Nephos in turn: medians, ratio and difference."""
+    one = range(1)
+    raw_starts, starts, writes = [], [], []
+    for _ in range(rounds):
+        raw_starts.append(raw.start(one))
+        raw.stop(one)
+        before = api_writes.count(cloud.cluster)
+        starts.append(nephos_guest.start(cloud, raw.host, tenant, one))
+        writes.append(api_writes.count(cloud.cluster) - before)
+        nephos_guest.stop(tenant, one)
+    raw_ping = statistics.median(start.ping_s for start in raw_starts)
+    ping = statistics.median(start.ping_s for start in starts)
+    raw_running = statistics.median(start.running_s for start in raw_starts)
+    active = statistics.median(start.active_s for start in starts)
+    count = statistics.median(counter.total() - 1 for counter in writes)  # the user's own create is one of them
+    return [
+        Figure("raw start to ping", raw_ping, "s", detail=f"median of {rounds}"),
+        Figure("apply to ping", ping, "s", detail=f"median of {rounds}"),
+        Figure("apply to ping / raw", ping / raw_ping, "x"),
+        Figure("apply to ping - raw", ping - raw_ping, "s", "<= 0.7"),
+        Figure("raw virsh create", raw_running, "s", detail=f"median of {rounds}"),
+        Figure("apply to Active", active, "s", detail=f"median of {rounds}"),
+        Figure("apply to Active - raw create", active - raw_running, "s", "<= 0.7"),
+        Figure("API writes for one Server", count, "writes", "<= 5", ", ".join(sorted(writes[-1]))),
+    ]
+
+
+def measure_together(cloud: Cloud, tenant: Tenant, raw: RawBridge) -> list[Figure]:
+    """Ten guests at once, raw and Nephos: when the last one answers."""
+    ten = range(_TOGETHER)
+    raw_start = raw.start(ten)
+    raw.stop(ten)
+    start = nephos_guest.start(cloud, raw.host, tenant, ten)
+    nephos_guest.stop(tenant, ten)
+    return [
+        Figure(f"{_TOGETHER} raw starts at once to the last ping", raw_start.ping_s, "s"),
+        Figure(f"{_TOGETHER} Servers at once to the last ping", start.ping_s, "s"),
+        Figure(f"{_TOGETHER} at once / raw", start.ping_s / raw_start.ping_s, "x", "<= 1.3"),
+    ]
+
+
+def measure_rest(cloud: Cloud, tenant: Tenant, rest_s: float) -> list[Figure]:
+    """Ten Servers that only run: memory, idle processor time, and API writes."""
+    nephos_guest.start(cloud, cloud.hosts[0], tenant, range(_TOGETHER))
+    found = rest.watch(cloud, rest_s)
+    nephos_guest.stop(tenant, range(_TOGETHER))
+    return [
+        Figure("operator resident", found.operator_mb, "MB", "< 160"),
+        Figure("agent resident", found.agent_mb, "MB", "< 120"),
+        Figure("operator idle", found.operator_cpu_percent, "% of a core", "< 1"),
+        Figure("agent idle", found.agent_cpu_percent, "% of a core", "< 1"),
+        Figure("API writes at rest, Leases not counted", found.writes, "writes", "0", found.what_was_written),
+    ]
+
+
+def show(figures: list[Figure], screen: Console) -> None:
+    """Show the figures as a table."""
+    table = Table("figure", "value", "unit", "bound", "detail")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.value:.2f}", figure.unit, figure.bound, figure.detail)
+    screen.print(table)
+    screen.print(f"{_RESULTS.relative_to(WORK_TREE)} has them as JSON")
+
+
+@contextmanager
+def _cloud(screen: Console) -> Iterator[tuple[Cloud, Tenant, RawBridge]]:
+    """One host, so that raw guests and Servers run at the same place; the first domain's start-up cost is paid."""
+    cloud = Cloud("bench", progress=Lines(screen))
+    cloud.up(Plan(hosts=1))
+    try:
+        host = cloud.hosts[0]
+        tenant = Tenant(cloud.cluster, "bench")
+        tenant.create(instances=-1, cores=-1, ramMiB=-1)
+        tenant.apply(*network_manifests(nephos_guest.NETWORK, "10.77.0.0/24"))
+        raw = RawBridge(cloud, host, build_tiny(default_cache_dir()).path, host.root / "raw")
+        raw.make(_TOGETHER)
+        for warm_up in (range(1),):
+            raw.start(warm_up)
+            raw.stop(warm_up)
+            nephos_guest.start(cloud, host, tenant, warm_up)
+            nephos_guest.stop(tenant, warm_up)
+        yield cloud, tenant, raw
+    finally:
+        cloud.down()
+
+
+if __name__ == "__main__":
+    main()
