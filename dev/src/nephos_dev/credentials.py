@@ -31,8 +31,7 @@ def ensure_control_plane(layout: Layout) -> None:
     )
     admin = _ensure_issued(folder, "admin", authority, common_name="nephos-admin", organizations=("system:masters",))
     _write_certificate_kubeconfig(layout, layout.kubeconfig, admin)
-    manager = _ensure_issued(folder, "controller-manager", authority, common_name="system:kube-controller-manager")
-    _write_certificate_kubeconfig(layout, layout.kubeconfigs / "kube-controller-manager", manager)
+    ensure_component(layout, "kube-controller-manager", user="system:kube-controller-manager")
 
 
 def ensure_cloud(layout: Layout) -> None:
@@ -66,6 +65,15 @@ def ensure_host(layout: Layout, host: HostLayout) -> pki.Credential:
 def authority_certificate(folder: Path) -> bytes:
     """Return the PEM certificate of the authority that is kept in `folder`."""
     return (folder / "ca.crt").read_bytes()
+
+
+def ensure_component(layout: Layout, name: str, *, user: str, groups: Sequence[str] = ()) -> Path:
+    """Return the kubeconfig of a component that logs in to the control plane with a certificate."""
+    authority = _ensure_authority(layout.kubernetes_pki, f"{layout.name}-kubernetes")
+    issued = _ensure_issued(layout.kubernetes_pki, name, authority, common_name=user, organizations=groups)
+    path = layout.kubeconfigs / name
+    _write_certificate_kubeconfig(layout, path, issued)
+    return path
 
 
 def write_token_kubeconfig(layout: Layout, path: Path, *, user: str, token: str) -> None:

@@ -1,0 +1,161 @@
+"""Container images without a registry: a base from Debian's packages, the rest by buildah, cached as archives."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nephos_dev.images.store import hash_file, hash_tree, inputs_key
+from nephos_dev.images.tools import Tools
+from nephos_dev.layout import WORK_TREE, cache_dir
+from nephos_dev.progress import Progress
+
+_SUITE = "bookworm"
+_LOCAL_AUTHORITIES = Path("/usr/local/share/ca-certificates")
+_BUSYBOX = Path("/usr/bin/busybox")
+_SOURCES = ("crds", "node-agent")
+
+# What an image has no use for; it would be half of the base's size.
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
+
+_PAUSE_RECIPE = 'FROM scratch\nCOPY busybox /busybox\nENTRYPOINT ["/busybox", "sleep", "2147483647"]\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerImage:
+    """An image's name, and the archive (Docker's format) that holds it."""
+
+    name: str
+    archive: Path
+
+
+def agent_image(progress: Progress) -> ContainerImage:
+    """Return the agent's image, built from the Dockerfile unless the cache has it for these sources.
+
+    Raises ImageBuildError.
+    """
+    inputs = {
+        "base": inputs_key(_base_inputs()),
+        "dockerfile": hash_file(WORK_TREE / "Dockerfile"),
+        "requirements": hash_file(WORK_TREE / "requirements.lock"),
+        **{source: _hash_sources(WORK_TREE / source) for source in _SOURCES},
+    }
+    image = _image("agent", inputs)
+    if not image.archive.is_file():
+        base = _ensure_base(progress)
+        with _draft(image, progress) as (buildah, draft):
+            buildah.load_base(base)
+            buildah.build(WORK_TREE, image.name, "--target=agent", f"--build-arg=BASE={_Buildah.BASE}")
+            buildah.export(image.name, draft)
+    return image
+
+
+def pause_image(progress: Progress) -> ContainerImage:
+    """Return the image whose container holds a pod's namespaces. Raises ImageBuildError."""
+    image = _image("pause", {"recipe": _PAUSE_RECIPE, "busybox": hash_file(_BUSYBOX)})
+    if not image.archive.is_file():
+        with _draft(image, progress) as (buildah, draft):
+            context = buildah.folder / "pause"
+            context.mkdir()
+            shutil.copy(_BUSYBOX, context)
+            (context / "Dockerfile").write_text(_PAUSE_RECIPE)
+            buildah.build(context, image.name)
+            buildah.export(image.name, draft)
+    return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Buildah:
+    """buildah with a store of its own, so that nothing of the machine's is touched."""
+
+    BASE = "localhost/nephos-base:local"
+
+    folder: Path
+    tools: Tools
+
+    def load_base(self, archive: Path) -> None:
+        """Make the base image of a file system's archive."""
+        context = self.folder / "base"
+        context.mkdir()
+        (context / "base.tar").hardlink_to(archive)
+        (context / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+        self.build(context, self.BASE)
+
+    def build(self, context: Path, tag: str, *options: str) -> None:
+        """Build the Dockerfile of a folder; its steps run in a chroot, in the machine's own network."""
+        # Without a registry `--pull-never` is what makes a missing base an error that says so.
+        self._run(
+            "build", "--isolation=chroot", "--pull-never", "--format=docker", f"--tag={tag}", *options, str(context)
+        )
+
+    def export(self, tag: str, archive: Path) -> None:
+        """Write an image and its name to an archive."""
+        self._run("push", tag, f"docker-archive:{archive}:{tag}")
+
+    def _run(self, command: str, *arguments: str) -> None:
+        store = (f"--root={self.folder / 'store'}", f"--runroot={self.folder / 'run'}", "--storage-driver=vfs")
+        self.tools.run(f"buildah {command} {arguments[-1]}", ["buildah", *store, command, *arguments])
+
+
+def _ensure_base(progress: Progress) -> Path:
+    """Return the archive of a minimal Debian that trusts what this machine trusts."""
+    base = _folder() / f"base-{inputs_key(_base_inputs())[:16]}.tar"
+    if not base.is_file():
+        with _working(base, progress) as (_, tools, draft):
+            tools.run("build a minimal Debian", ["mmdebstrap", *_base_options(), _SUITE, draft])
+    return base
+
+
+def _base_inputs() -> Mapping[str, str]:
+    authorities = hash_tree(_LOCAL_AUTHORITIES) if _LOCAL_AUTHORITIES.is_dir() else ""
+    return {"options": "\n".join(_base_options()), "authorities": authorities}
+
+
+def _base_options() -> tuple[str, ...]:
+    return (
+        "--variant=apt",
+        "--include=ca-certificates",
+        '--aptopt=Acquire::Languages "none"',
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+        f"--customize-hook=copy-in {_LOCAL_AUTHORITIES} {_LOCAL_AUTHORITIES.parent}",
+        '--customize-hook=chroot "$1" update-ca-certificates',
+    )
+
+
+def _hash_sources(folder: Path) -> str:
+    """Hash a package's sources without what Python leaves beside them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return inputs_key({str(path.relative_to(folder)): hash_file(path) for path in files})
+
+
+def _image(name: str, inputs: Mapping[str, str]) -> ContainerImage:
+    archive = _folder() / f"{name}-{inputs_key(inputs)[:16]}.tar"
+    return ContainerImage(name=f"localhost/nephos-{name}:local", archive=archive)
+
+
+def _folder() -> Path:
+    return cache_dir() / "container-images"
+
+
+@contextmanager
+def _draft(image: ContainerImage, progress: Progress) -> Iterator[tuple[_Buildah, Path]]:
+    with _working(image.archive, progress) as (folder, tools, draft):
+        yield _Buildah(folder=folder, tools=tools), draft
+
+
+@contextmanager
+def _working(target: Path, progress: Progress) -> Iterator[tuple[Path, Tools, Path]]:
+    """Give a folder, tools and a draft that becomes `target`, in whose place older ones of its kind then go."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kind = target.stem.rsplit("-", 1)[0]
+    log = target.parent / f"{kind}.log"
+    log.unlink(missing_ok=True)
+    progress.note(f"building container image {kind} (log: {log})")
+    with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        yield Path(folder), Tools(log=log, report=progress.note), draft
+        for older in target.parent.glob(f"{kind}-*.tar"):
+            older.unlink()
+        draft.rename(target)
