@@ -190,17 +190,18 @@ class BringUp:
         if self.plan.image_service:
             with step(self.progress, "image service", layout.logs / "image-service.log"):
                 install.install_component(self.cluster, layout, _IMAGE_SERVICE)
-                self._start_listener("image-service", ports.image_service)
+                self._start_listener("image-service", str(layout.gateway), ports.image_service)
         if self.plan.operators:
             with step(self.progress, "operator and admission webhook", layout.logs / "operator-1.log"):
                 install.install_component(self.cluster, layout, _OPERATOR)
                 for replica in range(1, self.plan.operators + 1):
-                    self._start_listener(f"operator-{replica}", ports.webhook)
+                    # The webhook's port is shared by all replicas, so it does not tell whether this one is there.
+                    self._start_listener(f"operator-{replica}", "127.0.0.1", ports.operator_metrics[replica - 1])
                 install.install_webhook(self.cluster, layout)
 
-    def _start_listener(self, name: str, port: int) -> None:
+    def _start_listener(self, name: str, address: str, port: int) -> None:
         def ready() -> None:
-            _connect(socket.AF_INET, (str(self.layout.gateway), port))
+            _connect(socket.AF_INET, (address, port))
 
         self.supervisor.start(name)
         self.supervisor.wait_ready(name, ready, timeout_s=_READY_TIMEOUT_S)
@@ -218,10 +219,10 @@ class BringUp:
                 Supervisor(host.supervisor_socket).wait_ready("agent", ready, timeout_s=_READY_TIMEOUT_S)
 
     def _check_rules(self) -> None:
-        if not install.kinds_are_there():
-            return
         with step(self.progress, "bad manifests are refused"):
-            install.wait_refused(self.cluster, webhook=bool(self.plan.operators))
+            install.check_rules(self.cluster)
+            if self.plan.operators and self.plan.catalog:
+                install.check_webhook(self.cluster)
 
 
 def _connect(family: socket.AddressFamily, address: str | tuple[str, int]) -> None:

@@ -19,9 +19,9 @@ CRD_FOLDER = WORK_TREE / "crds" / "yaml"
 CHART_FILES = WORK_TREE / "charts" / "nephos" / "files"
 CATALOG_NAMESPACE = "nephos-catalog"
 AGENT_ACCOUNT = "nephos-agent"
-_ACCOUNTS = ("nephos-operator", "nephos-image-service", AGENT_ACCOUNT)
 _WEBHOOK_FILE = "webhook.yaml"
 _RULES_TIMEOUT_S = 60
+_TINY_MEMORY_MIB = 96  # with less, the kernel cannot unpack the image's initramfs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +33,47 @@ class Refusal:
     sentence: str
 
 
-REFUSALS = (
-    Refusal(
-        what="a Flavor without memory",
-        manifest={
-            "apiVersion": "nephos.cloud/v1alpha1",
-            "kind": "Flavor",
-            "metadata": {"name": "refused"},
-            "spec": {"vcpus": 1, "memoryMiB": 0, "diskGiB": 1},
-        },
-        sentence="memoryMiB",
-    ),
+SCHEMA_REFUSAL = Refusal(
+    what="a Flavor without memory (by the schema)",
+    manifest={
+        "apiVersion": "nephos.cloud/v1alpha1",
+        "kind": "Flavor",
+        "metadata": {"name": "refused"},
+        "spec": {"vcpus": 1, "memoryMiB": 0, "diskGiB": 1},
+    },
+    sentence="spec.memoryMiB",
+)
+POLICY_REFUSAL = Refusal(
+    what="a file of the machine as a tenant's Image (by a policy)",
+    manifest={
+        "apiVersion": "nephos.cloud/v1alpha1",
+        "kind": "Image",
+        "metadata": {"name": "refused", "namespace": "default"},
+        "spec": {"format": "raw", "source": {"url": "file:///etc/passwd"}},
+    },
+    sentence="file:// is for images of nephos-catalog only",
+)
+_SMALL_FLAVOR: Mapping[str, Any] = {
+    "apiVersion": "nephos.cloud/v1alpha1",
+    "kind": "Flavor",
+    "metadata": {"name": "nephos-dev-check"},
+    "spec": {"vcpus": 1, "memoryMiB": 64, "diskGiB": 1},
+}
+WEBHOOK_REFUSAL = Refusal(
+    what="a Server whose Flavor is too small for its Image (by the webhook)",
+    manifest={
+        "apiVersion": "nephos.cloud/v1alpha1",
+        "kind": "Server",
+        "metadata": {"name": "refused", "namespace": "default"},
+        "spec": {"flavor": "nephos-dev-check", "image": "tiny", "networks": [{"network": "refused"}]},
+    },
+    sentence="memoryMiB",
 )
 
 
 def install_kinds(cluster: Cluster) -> None:
     """Apply the CRDs and wait until the API server serves them."""
     manifests = sorted(CRD_FOLDER.glob("*.yaml"))
-    if not manifests:
-        return
     cluster.apply(*manifests)
     cluster.kubectl(
         "wait", "--for=condition=Established", "--timeout=60s", *(f"--filename={path}" for path in manifests)
@@ -59,21 +81,13 @@ def install_kinds(cluster: Cluster) -> None:
 
 
 def install_identities(cluster: Cluster) -> None:
-    """Apply the system namespace, the components' accounts, and the chart's roles and policies."""
-    cluster.apply_objects(
-        _object("v1", "Namespace", SYSTEM_NAMESPACE),
-        *(_object("v1", "ServiceAccount", name, namespace=SYSTEM_NAMESPACE) for name in _ACCOUNTS),
-    )
-    manifests = [path for path in sorted(CHART_FILES.glob("*.yaml")) if path.name != _WEBHOOK_FILE]
-    if manifests:
-        cluster.apply(*manifests)
+    """Apply the system namespace, the components' accounts, roles and policies, as the chart has them."""
+    cluster.apply(*(path for path in sorted(CHART_FILES.glob("*.yaml")) if path.name != _WEBHOOK_FILE))
 
 
 def install_webhook(cluster: Cluster, layout: Layout) -> None:
     """Apply the chart's webhook configuration, pointed at this cloud's operators instead of a Service."""
     source = CHART_FILES / _WEBHOOK_FILE
-    if not source.is_file():
-        return
     authority = credentials.authority_certificate(layout.pki)
     documents = [document for document in yaml.safe_load_all(source.read_text()) if document]
     cluster.apply_objects(*(point_at(document, layout.webhook_url, authority) for document in documents))
@@ -114,6 +128,7 @@ def tiny(image: BuiltImage) -> tuple[dict[str, Any], ...]:
     resource = _object("nephos.cloud/v1alpha1", "Image", "tiny", namespace=CATALOG_NAMESPACE)
     resource["spec"] = {
         "format": "qcow2",
+        "minMemoryMiB": _TINY_MEMORY_MIB,
         "source": {"url": f"file://{image.path}", "sha256": image.sha256},
     }
     return flavor, resource
@@ -139,11 +154,6 @@ def install_component(cluster: Cluster, layout: Layout, account: str) -> None:
         credentials.write_token_kubeconfig(layout, path, user=account, token=token)
 
 
-def kinds_are_there() -> bool:
-    """Return whether there are CRDs to install."""
-    return any(CRD_FOLDER.glob("*.yaml"))
-
-
 def expect_host_up(cluster: Cluster, name: str, *, with_operator: bool) -> None:
     """Raise NotYet unless the host's agent has registered it, and the operator, if there is one, calls it Up."""
     column = "{.status.phase}" if with_operator else "{.status.address}"
@@ -154,20 +164,30 @@ def expect_host_up(cluster: Cluster, name: str, *, with_operator: bool) -> None:
         raise NotYet(f"Host {name} is {found.stdout or 'not described yet'}")
 
 
-def wait_refused(cluster: Cluster, *, webhook: bool) -> None:
-    """Wait until a dry run of each bad manifest is refused with the sentence that is meant for it."""
-    for refusal in REFUSALS if webhook else REFUSALS[:1]:
+def check_rules(cluster: Cluster) -> None:
+    """Wait until schema and policies refuse what they should."""
+    for refusal in (SCHEMA_REFUSAL, POLICY_REFUSAL):
+        _wait_refused(cluster, refusal)
 
-        def refused(refusal: Refusal = refusal) -> None:
-            tried = cluster.try_kubectl(
-                "create", "--dry-run=server", "--filename=-", stdin=json.dumps(refusal.manifest)
-            )
-            if tried.returncode == 0:
-                raise NotYet("it is accepted")
-            if refusal.sentence not in tried.stderr:
-                raise NotYet(f"it is refused for another reason: {tried.stderr.strip()}")
 
-        wait_for(refused, what=f"refusal of {refusal.what}", timeout_s=_RULES_TIMEOUT_S)
+def check_webhook(cluster: Cluster) -> None:
+    """Wait until the webhook refuses what contradicts the catalog's Image; needs the catalog."""
+    cluster.apply_objects(_SMALL_FLAVOR)
+    try:
+        _wait_refused(cluster, WEBHOOK_REFUSAL)
+    finally:
+        cluster.kubectl("delete", "flavors.nephos.cloud", _SMALL_FLAVOR["metadata"]["name"], "--wait=false")
+
+
+def _wait_refused(cluster: Cluster, refusal: Refusal) -> None:
+    def refused() -> None:
+        tried = cluster.try_kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(refusal.manifest))
+        if tried.returncode == 0:
+            raise NotYet("it is accepted")
+        if refusal.sentence not in tried.stderr:
+            raise NotYet(f"it is refused for another reason: {tried.stderr.strip()}")
+
+    wait_for(refused, what=f"refusal of {refusal.what}", timeout_s=_RULES_TIMEOUT_S)
 
 
 def _client_config(webhook: Mapping[str, Any], url: str, authority: bytes) -> dict[str, str]:
