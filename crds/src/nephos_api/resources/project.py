@@ -139,5 +139,5 @@ class Project(Resource):
         ),
     )
 
-    spec: ProjectSpec
+    spec: ProjectSpec = ProjectSpec()
     status: ProjectStatus = ProjectStatus()

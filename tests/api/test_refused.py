@@ -1,0 +1,308 @@
+"""Bad manifests are refused at apply, with a sentence that names the field and says what to do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .conftest import Api, manifest
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKkVNQ0tEFhPZ2jzuRdpCXUzbG3eFhOAzL4fuhZnmzbN me@example.org"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    name: str
+    kind: str
+    spec: dict[str, Any]
+    parts: tuple[str, ...]
+    metadata: dict[str, Any] | None = None
+
+
+def flavor(name: str, *parts: str, **spec: Any) -> Refusal:
+    return Refusal(f"flavor-{name}", "Flavor", {"vcpus": 1, "memoryMiB": 128, "diskGiB": 1} | spec, parts)
+
+
+def server(name: str, *parts: str, metadata: dict[str, Any] | None = None, **spec: Any) -> Refusal:
+    return Refusal(f"server-{name}", "Server", {"flavor": "tiny", "image": "tiny"} | spec, parts, metadata)
+
+
+def subnet(name: str, *parts: str, **spec: Any) -> Refusal:
+    return Refusal(f"subnet-{name}", "Subnet", {"network": "blue", "cidr": "10.10.0.0/24"} | spec, parts)
+
+
+def image(name: str, *parts: str, url: str = "https://images.example.org/a.qcow2", **source: Any) -> Refusal:
+    return Refusal(f"image-{name}", "Image", {"source": {"url": url} | source, "format": "qcow2"}, parts)
+
+
+def pool(start: str, end: str) -> dict[str, str]:
+    return {"start": start, "end": end}
+
+
+HOST_BITS = "has host bits set; write the network's own address"
+FORBIDDEN_ADDRESS = "loopback, link-local, multicast or unspecified address"
+UNUSUAL_ADDRESS = "unusual form of an address"
+
+REFUSED = (
+    flavor("without-memory", "spec.memoryMiB", "should be greater than or equal to 64", memoryMiB=0),
+    flavor("with-too-many-vcpus", "spec.vcpus", "512", vcpus=513),
+    flavor("with-unknown-field", 'unknown field "spec.memory"', memory=1),
+    flavor("with-lower-case-trait", "spec.requiredTraits[0]", requiredTraits=["hw_cpu"]),
+    flavor(
+        "with-long-label-key", "spec.hostLabels", "each key must have 1 to 316 characters", hostLabels={"a" * 317: "b"}
+    ),
+    Refusal(
+        "flavor-with-dots-in-its-name",
+        "Flavor",
+        {"vcpus": 1, "memoryMiB": 128, "diskGiB": 1},
+        ("metadata.name", "at most 63 lower-case letters"),
+        {"name": "m1.tiny"},
+    ),
+    server("with-unknown-field", 'unknown field "spec.flavour"', flavour="tiny"),
+    server("without-flavor", "spec.flavor", flavor=None),
+    server("with-upper-case-flavor", "spec.flavor", "should match", flavor="Tiny"),
+    server("with-long-name", "metadata.name", "at most 47 lower-case letters", metadata={"name": "a" * 48}),
+    server("with-dots-in-its-name", "metadata.name", "guest's host name", metadata={"name": "web.1"}),
+    server(
+        "with-two-nics-of-one-name",
+        "spec.networks[1]",
+        "Duplicate value",
+        networks=[{"network": "blue"}, {"network": "red"}],
+    ),
+    server("with-hyphen-in-nic-name", "spec.networks[0].name", networks=[{"name": "net-0", "network": "blue"}]),
+    server(
+        "with-one-address-twice",
+        "spec.networks",
+        "two entries ask for the same address",
+        networks=[
+            {"name": "a", "network": "blue", "addresses": ["10.10.0.9"]},
+            {"name": "b", "network": "blue", "addresses": ["10.10.0.9"]},
+        ],
+    ),
+    server(
+        "with-one-address-twice-in-one-nic",
+        "spec.networks[0].addresses[1]",
+        "Duplicate value",
+        networks=[{"network": "blue", "addresses": ["10.10.0.9", "10.10.0.9"]}],
+    ),
+    server(
+        "with-no-address",
+        "spec.networks[0].addresses[0]",
+        "must be an IP address",
+        networks=[{"network": "blue", "addresses": ["10.10.0.256"]}],
+    ),
+    server(
+        "with-leading-zero-in-address",
+        "spec.networks[0].addresses[0]",
+        "must be an IP address",
+        networks=[{"network": "blue", "addresses": ["10.10.0.011"]}],
+    ),
+    server(
+        "with-long-form-of-ipv6-address",
+        "spec.networks[0].addresses[0]",
+        "short form",
+        networks=[{"network": "blue", "addresses": ["fd00:0:0:0:0:0:0:1"]}],
+    ),
+    server("with-17-nics", "spec.networks", "16", networks=[{"name": f"n{i}", "network": "blue"} for i in range(17)]),
+    server("with-unknown-state", "spec.state", "Shutoff", state="Off"),
+    server("with-unknown-restart-policy", "spec.restartPolicy", restartPolicy="Sometimes"),
+    server("with-long-user-data", "spec.userData", "65535", userData="x" * 65_536),
+    Refusal(
+        "server-with-long-metadata-value",
+        "Server",
+        {"flavor": "tiny", "image": "tiny", "metadata": {"role": "x" * 256}},
+        ("spec.metadata.role", "255"),
+    ),
+    Refusal(
+        "server-with-long-metadata-key",
+        "Server",
+        {"flavor": "tiny", "image": "tiny", "metadata": {"x" * 256: "a"}},
+        ("spec.metadata", "each key must have 1 to 255 characters"),
+    ),
+    Refusal(
+        "server-with-too-much-metadata",
+        "Server",
+        {"flavor": "tiny", "image": "tiny", "metadata": {f"k{i}": "v" for i in range(129)}},
+        ("spec.metadata", "128"),
+    ),
+    subnet("with-host-bits", "spec.cidr", HOST_BITS, cidr="10.10.0.5/24"),
+    subnet("that-is-no-network", "spec.cidr", "CIDR notation", cidr="10.10.0.0"),
+    subnet("of-ipv6", "spec.cidr", "IPv6 comes with a later one", cidr="fd00::/64"),
+    subnet("too-small", "spec.cidr", "from /8 to /29", cidr="10.10.0.0/30"),
+    subnet("too-large", "spec.cidr", "from /8 to /29", cidr="10.0.0.0/7"),
+    subnet("of-loopback", "spec.cidr", "choose a private network", cidr="127.0.1.0/24"),
+    subnet("that-contains-link-local", "spec.cidr", "choose a private network", cidr="169.0.0.0/8"),
+    subnet("of-multicast", "spec.cidr", "choose a private network", cidr="224.1.0.0/16"),
+    subnet("with-gateway-outside", "spec.gateway", "lies outside spec.cidr", gateway="10.11.0.1"),
+    subnet("with-gateway-of-ipv6", "spec.gateway", "lies outside spec.cidr", gateway="fd00::1"),
+    subnet("with-gateway-at-network-address", "spec.gateway", "first or last address", gateway="10.10.0.0"),
+    subnet("with-gateway-at-broadcast", "spec.gateway", "first or last address", gateway="10.10.0.255"),
+    subnet("with-service-address-outside", "spec.serviceAddress", "lies outside", serviceAddress="10.10.1.2"),
+    subnet(
+        "with-service-address-at-gateway",
+        "spec.serviceAddress",
+        "same as spec.gateway",
+        gateway="10.10.0.1",
+        serviceAddress="10.10.0.1",
+    ),
+    subnet(
+        "with-pool-outside",
+        "spec.allocationPools",
+        "a pool lies outside spec.cidr",
+        allocationPools=[pool("10.10.0.10", "10.10.1.10")],
+    ),
+    subnet(
+        "with-pool-backwards",
+        "spec.allocationPools[0]",
+        "start comes after end",
+        allocationPools=[pool("10.10.0.100", "10.10.0.20")],
+    ),
+    subnet(
+        "with-overlapping-pools",
+        "spec.allocationPools",
+        "two pools overlap",
+        allocationPools=[pool("10.10.0.10", "10.10.0.20"), pool("10.10.0.20", "10.10.0.30")],
+    ),
+    subnet(
+        "with-gateway-in-pool",
+        "spec.allocationPools",
+        "contains spec.gateway",
+        gateway="10.10.0.15",
+        allocationPools=[pool("10.10.0.10", "10.10.0.20")],
+    ),
+    subnet(
+        "with-pool-of-names",
+        "spec.allocationPools[0].start",
+        "must be an IP address",
+        allocationPools=[pool("first", "last")],
+    ),
+    subnet("with-dns-name-as-resolver", "spec.dnsServers[0]", "must be an IP address", dnsServers=["dns.example.org"]),
+    subnet(
+        "with-route-of-two-families",
+        "spec.hostRoutes",
+        "of one family",
+        hostRoutes=[{"destination": "10.20.0.0/16", "nextHop": "fd00::1"}],
+    ),
+    subnet(
+        "with-route-with-host-bits",
+        "spec.hostRoutes[0].destination",
+        HOST_BITS,
+        hostRoutes=[{"destination": "10.20.0.1/16", "nextHop": "10.10.0.1"}],
+    ),
+    image("by-ftp", "spec.source.url", "must be an http:// or https:// address", url="ftp://example.org/a"),
+    image("by-path", "spec.source.url", "must be an http:// or https:// address", url="/srv/images/a.qcow2"),
+    image("of-file-outside-the-catalog", "spec.source.url", "nephos-catalog only", url="file:///srv/a.qcow2"),
+    image("with-password", "spec.source.url", "user name or password", url="https://me:secret@example.org/a"),
+    image("without-host", "spec.source.url", "names no host", url="https:///a.qcow2"),
+    *(
+        image(f"at-{url}", "spec.source.url", FORBIDDEN_ADDRESS, url=url)
+        for url in (
+            "http://127.0.0.1/a",
+            "https://127.9.9.9:8443/a",
+            "http://0.0.0.0/a",
+            "http://169.254.169.254/latest",
+            "http://224.0.0.1/a",
+            "http://255.255.255.255/a",
+            "http://localhost/a",
+            "http://LOCALHOST:80",
+            "http://a.localhost./a",
+            "http://[::1]/a",
+            "http://[::]:80/a",
+            "http://[0:0:0:0:0:0:0:1]/a",
+            "http://[::ffff:127.0.0.1]/a",
+            "http://[fe80::1]/a",
+            "http://[FE80::a9fe:a9fe]/a",
+            "http://[ff02::1]/a",
+        )
+    ),
+    *(
+        image(f"at-{url}", "spec.source.url", UNUSUAL_ADDRESS, url=url)
+        for url in ("http://2130706433/a", "http://0x7f000001/a", "http://192.168.1/a", "http://010.0.0.1/a")
+    ),
+    image("with-short-checksum", "spec.source.sha256", "64 lower-case hexadecimal digits", sha256="abc"),
+    image("with-upper-case-checksum", "spec.source.sha256", "64 lower-case", sha256="A" * 64),
+    Refusal(
+        "image-of-unknown-format",
+        "Image",
+        {"source": {"url": "https://example.org/a"}, "format": "qed"},
+        ("spec.format", "qcow2"),
+    ),
+    Refusal("network-with-small-mtu", "Network", {"mtu": 500}, ("spec.mtu", "576")),
+    Refusal("network-with-bad-domain", "Network", {"dnsDomain": "Example.org"}, ("spec.dnsDomain",)),
+    Refusal("network-with-dots-in-its-name", "Network", {}, ("metadata.name", "letters, digits"), {"name": "a.b"}),
+    Refusal("keypair-of-private-key", "KeyPair", {"publicKey": "-----BEGIN OPENSSH PRIVATE KEY-----"}, ("publicKey",)),
+    Refusal("keypair-of-two-lines", "KeyPair", {"publicKey": f"{KEY}\n{KEY}\n"}, ("must be one line",)),
+    Refusal("group-of-unknown-policy", "ServerGroup", {"policy": "Together"}, ("spec.policy", "AntiAffinity")),
+    Refusal(
+        "action-start-with-reboot",
+        "ServerAction",
+        {"server": "one", "action": "Start", "reboot": {"type": "Hard"}},
+        ("spec.reboot", "only for spec.action Reboot"),
+    ),
+    Refusal("port-with-broadcast-mac", "Port", {"network": "blue", "macAddress": "ff:ff:ff:ff:ff:ff"}, ("macAddress",)),
+    Refusal("port-with-zero-mac", "Port", {"network": "blue", "macAddress": "00:00:00:00:00:00"}, ("no interface",)),
+    *(
+        Refusal(f"project-{name}", "Project", {}, ("metadata.name", "belong to the cluster"), {"name": name})
+        for name in ("default", "kube-system", "nephos-catalog")
+    ),
+    Refusal("project-with-bad-quota", "Project", {"quota": {"cores": -2}}, ("spec.quota.cores", "-1")),
+    Refusal("project-with-large-quota", "Project", {"quota": {"ramMiB": 10**8}}, ("spec.quota.ramMiB",)),
+    Refusal(
+        "project-with-account-without-namespace",
+        "Project",
+        {"members": [{"kind": "ServiceAccount", "name": "ci", "role": "Member"}]},
+        ("spec.members", "needs a namespace"),
+    ),
+    Refusal("host-with-zero-ratio", "Host", {"allocationRatio": {"vcpus": 0}}, ("spec.allocationRatio.vcpus",)),
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=lambda refusal: refusal.name)
+def test_a_bad_manifest_is_refused_with_a_sentence_that_names_the_field(api: Api, refusal: Refusal) -> None:
+    spec = {name: value for name, value in refusal.spec.items() if value is not None}
+    body = manifest(refusal.kind, spec, **(refusal.metadata or {}))
+    api.create(body, dryRun="All").refused(*refusal.parts)
+
+
+IMMUTABLE = (
+    ("Flavor", {"vcpus": 1, "memoryMiB": 128, "diskGiB": 1}, {"vcpus": 2}, "spec of a Flavor"),
+    ("Server", {"flavor": "tiny", "image": "tiny"}, {"image": "other"}, "spec.image"),
+    ("Server", {"flavor": "tiny", "image": "tiny"}, {"flavor": "other"}, "spec.flavor"),
+    ("Server", {"flavor": "tiny", "image": "tiny"}, {"userData": "#!/bin/sh"}, "spec.userData"),
+    ("Server", {"flavor": "tiny", "image": "tiny", "userData": "#!/bin/sh"}, {"userData": None}, "spec.userData"),
+    ("Server", {"flavor": "tiny", "image": "tiny"}, {"serverGroup": "apart"}, "spec.serverGroup"),
+    ("Server", {"flavor": "tiny", "image": "tiny"}, {"networks": [{"network": "blue"}]}, "spec.networks"),
+    ("Server", {"flavor": "tiny", "image": "tiny", "keyPairs": ["a"]}, {"keyPairs": ["b"]}, "spec.keyPairs"),
+    ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"cidr": "10.11.0.0/24"}, "spec.cidr"),
+    ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"network": "red"}, "spec.network"),
+    ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"gateway": "10.10.0.9"}, "spec.gateway"),
+    (
+        "Image",
+        {"source": {"url": "https://example.org/a"}, "format": "raw"},
+        {"source": {"url": "https://example.org/b"}},
+        "spec.source",
+    ),
+    (
+        "Image",
+        {"source": {"url": "https://example.org/a"}, "format": "raw"},
+        {"source": {"sha256": "a" * 64}},
+        "spec.source",
+    ),
+    ("ServerGroup", {"policy": "Affinity"}, {"policy": "AntiAffinity"}, "spec.policy"),
+    ("ServerAction", {"server": "one", "action": "Start"}, {"server": "two"}, "spec of a ServerAction"),
+    ("Port", {"network": "blue"}, {"network": "red"}, "spec.network"),
+    ("Port", {"network": "blue"}, {"addresses": ["10.10.0.9"]}, "spec.addresses"),
+    ("Port", {"network": "blue", "macAddress": "52:54:00:00:00:01"}, {"macAddress": "52:54:00:00:00:02"}, "macAddress"),
+)
+
+
+@pytest.mark.parametrize(("kind", "spec", "change", "what"), IMMUTABLE, ids=lambda value: str(value)[:40])
+def test_an_immutable_field_can_neither_be_changed_nor_set_nor_removed_later(
+    api: Api, kind: str, spec: dict[str, Any], change: dict[str, Any], what: str
+) -> None:
+    body = manifest(kind, spec)
+    api.create(body).accepted()
+    try:
+        api.patch(body, {"spec": change}).refused(what, "can't be changed after creation")
+    finally:
+        api.remove(body)
