@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from nephos_dev import credentials, environment, files, hypervisor, processes, supervision
@@ -138,10 +138,7 @@ def mount_namespaces(hosts: Sequence[HostLayout]) -> tuple[str, ...]:
     return tuple(processes.recorded_namespace(host.namespace_record) for host in hosts)
 
 
-def execute(
-    host: HostLayout, init_pid: int, command: Sequence[str], *, variables: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def execute(host: HostLayout, init_pid: int, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a command inside the host and return how it ended, with its output."""
     enter = ["nsenter", f"--target={init_pid}", "--net", "--mount", "--uts", f"--wd={host.root}"]
-    settings = ["env", *(f"{name}={value}" for name, value in (variables or {}).items())]
-    return subprocess.run([*enter, *settings, *command], capture_output=True, text=True, check=False)
+    return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
