@@ -8,8 +8,10 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
+from nephos_agent.compute.libvirt_errors import UNAVAILABLE
 from nephos_agent.compute.mark import Mark
 from nephos_agent.compute.protocol import ComputeFacts, DomainStats
+from nephos_api.errors import TemporaryFault
 from nephos_api.resources.host import Hypervisor, HypervisorType
 
 ARCHITECTURE: Final = "x86_64"
@@ -60,8 +62,11 @@ def stats(mark: Mark, values: Mapping[str, Any]) -> DomainStats:
 
 
 def choose(uri: str) -> HypervisorType:
-    """Return KVM where libvirt offers it, else TCG. Blocks; for start-up."""
-    connection = libvirt.open(uri)
+    """Return KVM where libvirt offers it, else TCG. Blocks. Raises TemporaryFault while libvirtd does not answer."""
+    try:
+        connection = libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise TemporaryFault(f"libvirtd does not answer: {error}", reason=UNAVAILABLE) from error
     try:
         connection.getDomainCapabilities(None, ARCHITECTURE, "q35", "kvm")
     except libvirt.libvirtError:

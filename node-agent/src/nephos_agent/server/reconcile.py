@@ -91,9 +91,14 @@ class ServerReconciler:
         """Tell whether its domain was on this host when we last looked."""
         return server_uid in self._present
 
+    def present(self) -> frozenset[str]:
+        """Return the UIDs whose domains were on this host when we last looked."""
+        return frozenset(self._present)
+
     def note_present(self, server_uids: frozenset[str]) -> None:
-        """Learn at start which domains are here."""
-        self._present |= server_uids
+        """Learn which domains are here. Servers of the API are left to their own reconciles, which look closer."""
+        under_work = {uid for uid in self._present if self._drivers.watches.server(uid)}
+        self._present = set(server_uids) | under_work
         for server_uid in server_uids:
             self._admission.admit(server_uid)
 

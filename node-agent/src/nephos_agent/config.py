@@ -1,0 +1,71 @@
+"""What the agent is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from nephos_agent.storage.source import TlsFiles
+
+
+class Acceleration(StrEnum):
+    """How guests' CPUs are run."""
+
+    AUTO = "auto"
+    """KVM where libvirt offers it, else TCG."""
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class LauncherKind(StrEnum):
+    """What keeps long-lived processes running."""
+
+    SUPERVISOR = "supervisor"
+    SYSTEMD = "systemd"
+
+
+class DriverKind(StrEnum):
+    """Whether the host is real."""
+
+    REAL = "real"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True)
+class CapacityLimits:
+    """What the host offers at most; None means what it has."""
+
+    vcpus: int | None = None
+    memory_mib: int | None = None
+    disk_gib: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """The agent's configuration."""
+
+    cloud_id: str
+    host_name: str
+    host_address: str
+    """On the underlay, where other hosts send this host's frames."""
+    state_dir: Path = Path("/var/lib/nephos")
+    run_dir: Path = Path("/run/nephos")
+    limits: CapacityLimits = CapacityLimits()
+    sweep_every_s: float = 600.0
+    """How often everything is compared, though no event asked for it."""
+    version: str = version("nephos-agent")
+
+
+@dataclass(frozen=True)
+class RealHost:
+    """What only a real host needs."""
+
+    libvirt_uri: str
+    acceleration: Acceleration
+    image_service_url: str
+    tls: TlsFiles
+    launcher: LauncherKind
+    launcher_socket: Path
+    launcher_dir: Path
