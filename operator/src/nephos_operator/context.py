@@ -47,6 +47,8 @@ class Context:
     events: Events
     heartbeats: Heartbeats
     clock: Callable[[], datetime] = utc_now
+    count_placement: Callable[[str], None] = lambda _: None
+    """Called with the outcome of each decision of placement."""
     vnis_under_way: dict[int, str] = field(default_factory=dict)
     """VNIs that are decided and not yet in the store, and the UIDs of their Networks."""
     refusals: dict[str, frozenset[str]] = field(default_factory=dict)

@@ -140,7 +140,15 @@ class Process:
         self._metrics = metrics.Metrics()
         self._events = EventRecorder(kube, COMPONENT, options.identity)
         writes = LeaderWrites(kube, self._store, lambda: self._election.left_s, self._metrics.count_write)
-        self._context = Context(writes, self._store, ledger, addresses, self._events, self._heartbeats)
+        self._context = Context(
+            writes,
+            self._store,
+            ledger,
+            addresses,
+            self._events,
+            self._heartbeats,
+            count_placement=self._metrics.count_placement,
+        )
         self._engine = Engine(self._context, kube, self._metrics, sweep_s=options.sweep_s)
         self._metrics.watch(
             self._store,

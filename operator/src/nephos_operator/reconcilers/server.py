@@ -13,6 +13,7 @@ from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Failed, Result, Wait
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.port import Allocation
+from nephos_api.resources.server import ServerPhase
 from nephos_operator import quota
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
@@ -53,9 +54,11 @@ async def reconcile(key: Key, context: Context) -> Result:
     if not await ensure_finalizer(server, context):
         return Done()
     if server.status.host is not None and not is_refused(server):
-        context.refusals.pop(server.uid, None)
+        if server.status.phase is not ServerPhase.BUILD:
+            context.refusals.pop(server.uid, None)
         return await _keep_ports(server, context)
     planned = plan(server, context)
+    context.count_placement("placed" if isinstance(planned, Placement) else planned.reason)
     if isinstance(planned, Placement):
         return await _write_placement(server, planned, context)
     return await _tell(server, planned, context)

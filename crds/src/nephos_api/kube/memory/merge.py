@@ -30,7 +30,7 @@ def apply_fields(
     """
     merged: dict[str, Any] = _merge(copy.deepcopy(live), applied, schema)
     now = frozenset(_paths(applied, schema, ()))
-    for path in sorted(owned - now, key=len, reverse=True):
+    for path in sorted(owned - now, key=len):  # items before their fields: without its key an item isn't found
         if not any(other[: len(path)] == path for other in others | now):
             _remove(merged, path)
     return merged, now

@@ -1,0 +1,222 @@
+"""A cloud in memory: the API's twin, the operator's reconcilers, and agents that do as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+from nephos_api.errors import NephosError
+from nephos_api.kube.memory import MemoryKubernetes
+from nephos_api.kube.protocol import FieldManager
+from nephos_api.metadata import Key, Resource
+from nephos_api.resources import Flavor, Host, Image, Network, Project, Server, Subnet
+from nephos_operator import routing
+from nephos_operator.addressing import AddressBook
+from nephos_operator.context import Context, follow
+from nephos_operator.engine import RECONCILERS
+from nephos_operator.heartbeats import Heartbeats
+from nephos_operator.kinds import Namespace
+from nephos_operator.ledger import Ledger
+from nephos_operator.store import Change, Store
+from nephos_operator.sweep import sweep
+from nephos_operator.writes import LeaderWrites
+
+R = TypeVar("R", bound=Resource)
+SHA256 = "0" * 64
+
+
+class Told:
+    """Keeps the events that were published."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def normal(self, resource: Resource, reason: str, message: str) -> None:
+        self.reasons.append(reason)
+
+    def warning(self, resource: Resource, reason: str, message: str) -> None:
+        self.reasons.append(reason)
+
+
+class World:
+    """One operator over an API in memory; ``settle`` lets it do everything that there is to do."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.monotonic_s = 0.0
+        self.kube = MemoryKubernetes(lambda: self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        self.lead_left_s = 60.0
+        self.events = Told()
+        self.silent: set[str] = set()
+        self.results: dict[Key, Any] = {}
+        self._new_operator()
+
+    def _new_operator(self) -> None:
+        self.store, self.ledger, self.addresses = Store(), Ledger(), AddressBook()
+        follow(self.store, self.ledger, self.addresses)
+        self.store.subscribe(self._route)
+        self.heartbeats = Heartbeats(lambda: self.monotonic_s)
+        writes = LeaderWrites(self.kube, self.store, lambda: self.lead_left_s, lambda *_: None)
+        self.context = Context(
+            writes, self.store, self.ledger, self.addresses, self.events, self.heartbeats, clock=lambda: self.now
+        )
+        self._keys: dict[Key, None] = {}
+
+    def restart(self) -> None:
+        """Kill the operator and start another: nothing but the API is left."""
+        self._new_operator()
+
+    def _route(self, change: Change) -> None:
+        if routing.hosts_changed(change):
+            self.context.refusals.clear()
+        for key, _ in routing.wakes(change, self.store):
+            self._keys[key] = None
+        if routing.leaves_build(change):
+            self._keys.update(self.context.busy)
+
+    async def settle(self) -> None:
+        """Watch and reconcile until nothing changes any more."""
+        for _ in range(60):
+            before = self.kube._store.version
+            await sweep(self.kube, self.store)
+            while self._keys:
+                key = next(iter(self._keys))
+                del self._keys[key]
+                await self.reconcile(key)
+            await sweep(self.kube, self.store)
+            if self.kube._store.version == before and not self._keys:
+                return
+        raise AssertionError(f"never settles; last results: {self.results}")
+
+    async def reconcile(self, key: Key) -> None:
+        if key.kind not in RECONCILERS:
+            return
+        try:
+            self.results[key] = await RECONCILERS[key.kind](key, self.context)
+        except NephosError as error:
+            self.results[key] = error
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.monotonic_s += seconds
+        self.agents_renew()
+
+    def agents_renew(self) -> None:
+        """Have every agent that is not silent renew its Lease, twice: a first sight tells nothing."""
+        for host in self.store.hosts:
+            for beat in ("a", "b"):
+                if host.metadata.name not in self.silent:
+                    self.heartbeats.observe(host.metadata.name, f"{self.monotonic_s}{beat}")
+
+    async def look_again(self) -> None:
+        """Have every object looked at, as a new leader does."""
+        for kind in RECONCILERS:
+            for resource in self.store.tables[kind]:
+                self._keys[resource.key] = None
+        await self.settle()
+
+    async def make(self, kind: type[R], name: str, namespace: str | None = None, **spec: Any) -> R:
+        metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+        body = {"apiVersion": kind.info.api_version, "kind": kind.info.kind, "metadata": metadata, "spec": spec}
+        return await self.kube.create(kind, body)
+
+    async def get(self, kind: type[R], name: str, namespace: str | None = "demo") -> R:
+        found = await self.kube.get(kind, name, namespace if kind.info.namespaced else None)
+        assert found is not None, f"{kind.info.kind} {name} is gone"
+        return found
+
+    async def gone(self, kind: type[R], name: str, namespace: str | None = "demo") -> bool:
+        return await self.kube.get(kind, name, namespace if kind.info.namespaced else None) is None
+
+    async def add_host(self, name: str, **capacity: int) -> Host:
+        host = await self.make(Host, name)
+        number = len(self.store.hosts) + 1
+        amounts = {"vcpus": 8, "memoryMiB": 8192, "diskGiB": 100} | capacity
+        status = {"address": f"192.0.2.{number}", "capacity": amounts, "architecture": "x86_64", "firmwares": ["BIOS"]}
+        await self.kube.apply_status(host, status, FieldManager.AGENT)
+        await self.settle()
+        self.agents_renew()
+        await self.look_again()
+        return await self.get(Host, name)
+
+    async def add_catalog(self, **image_spec: Any) -> None:
+        await self.kube.create(Namespace, {"metadata": {"name": "nephos-catalog"}})
+        await self.make(Flavor, "tiny", vcpus=1, memoryMiB=128, diskGiB=1)
+        source = {"source": {"url": "https://images.example.org/tiny"}, "format": "qcow2"}
+        image = await self.make(Image, "tiny", "nephos-catalog", **source, **image_spec)
+        status = {"phase": "Active", "sha256": SHA256, "format": "qcow2", "sizeBytes": 1, "virtualSizeBytes": 1024}
+        await self.kube.apply_status(image, status, FieldManager.IMAGE_SERVICE)
+
+    async def add_project(self, name: str = "demo", **quota: int) -> None:
+        await self.make(Project, name, **({"quota": quota} if quota else {}))
+        await self.settle()
+
+    async def add_network(self, name: str = "blue", cidr: str = "10.0.0.0/24", namespace: str = "demo") -> None:
+        await self.make(Network, name, namespace)
+        await self.make(Subnet, f"{name}-v4", namespace, network=name, cidr=cidr)
+        await self.settle()
+
+    async def add_server(self, name: str, **spec: Any) -> Server:
+        spec = {"flavor": "tiny", "image": "tiny", "networks": [{"network": "blue"}]} | spec
+        await self.make(Server, name, "demo", **spec)
+        await self.settle()
+        return await self.get(Server, name)
+
+    async def agent_activates(self, name: str) -> None:
+        """Do what the Host's agent does when the guest runs."""
+        server = await self.get(Server, name)
+        for port in self.store.ports.by("server_uid", server.uid):
+            await self.kube.apply_status(port, {"phase": "Active", "conditions": []}, FieldManager.AGENT)
+        status = {"phase": "Active", "observedGeneration": 1, "conditions": [self.condition("Ready", "True")]}
+        await self.kube.apply_status(server, status, FieldManager.AGENT)
+        await self.settle()
+
+    async def agent_refuses(self, name: str, reason: str = "no room") -> None:
+        server = await self.get(Server, name)
+        refused = {"epoch": server.status.placement_epoch, "reason": reason}
+        await self.kube.apply_status(server, {"placementRefused": refused}, FieldManager.AGENT)
+        await self.settle()
+
+    async def agent_releases(self, name: str) -> None:
+        server = await self.get(Server, name)
+        status = {"phase": "Deleting", "conditions": [self.condition("Released", "True")]}
+        await self.kube.apply_status(server, status, FieldManager.AGENT)
+        await self.settle()
+
+    def condition(self, condition_type: str, status: str) -> dict[str, Any]:
+        time = self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"type": condition_type, "status": status, "reason": condition_type, "lastTransitionTime": time}
+
+    async def reason(self, kind: type[R], name: str) -> str:
+        """Return the reason of the Ready condition."""
+        return self.ready(await self.get(kind, name)).reason
+
+    async def message(self, kind: type[R], name: str) -> str:
+        return self.ready(await self.get(kind, name)).message
+
+    def ready(self, resource: Any) -> Any:
+        return next(condition for condition in resource.status.conditions if condition.type == "Ready")
+
+    def writes(self, make: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+        return [write for write in self.kube.writes if make(write)]
+
+
+@pytest.fixture
+async def world() -> World:
+    """An operator, nothing else."""
+    return World()
+
+
+@pytest.fixture
+async def cloud(world: World) -> World:
+    """Two hosts, the catalog, a project with a network."""
+    await world.add_catalog()
+    await world.add_host("h1")
+    await world.add_host("h2")
+    await world.add_project()
+    await world.add_network()
+    return world
+
+
