@@ -80,7 +80,7 @@ def _run(layer: str, options: Sequence[str]) -> Result:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", f"tests/{layer}", f"--junitxml={report}", *options]
+        command = [sys.executable, "-m", "pytest", f"tests/{layer}", f"--junitxml={report}", "--quiet", *options]
         done = subprocess.run(command, cwd=WORK_TREE, check=False)
         text = report.read_text() if report.is_file() else ""
     return read_report(layer, text, seconds=time.monotonic() - begun, status=done.returncode)

@@ -4,6 +4,7 @@ The bridge is not in the machine's namespace, where a firewall (Docker's, say) m
 """
 
 import subprocess
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -62,10 +63,14 @@ def remove_namespace(name: str) -> None:
 
 
 def release_namespace_folder() -> None:
-    """Undo the mount that the first `ip netns add` of a machine leaves, once no namespace is left."""
-    if _NETNS_FOLDER.is_dir() and not any(_NETNS_FOLDER.iterdir()) and _NETNS_FOLDER.is_mount():
-        # EBUSY is the right answer to a namespace that somebody made meanwhile, so the result is not looked at.
+    """Undo the mount and the folder that the first `ip netns add` of a machine makes, once no namespace is left."""
+    if not _NETNS_FOLDER.is_dir() or any(_NETNS_FOLDER.iterdir()):
+        return
+    # EBUSY is the right answer to a namespace that somebody made meanwhile, so the results are not looked at.
+    if _NETNS_FOLDER.is_mount():
         subprocess.run(["umount", str(_NETNS_FOLDER)], check=False, stderr=subprocess.DEVNULL)
+    with suppress(OSError):
+        _NETNS_FOLDER.rmdir()
 
 
 def _ensure_namespace(name: str) -> None:
