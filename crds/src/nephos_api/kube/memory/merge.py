@@ -33,6 +33,7 @@ def apply_fields(
     for path in sorted(owned - now, key=len):  # items before their fields: without its key an item isn't found
         if not any(other[: len(path)] == path for other in others | now):
             _remove(merged, path)
+            _prune(merged, path[:-1], now | others)
     return merged, now
 
 
@@ -105,6 +106,18 @@ def _remove(root: Any, path: Path) -> None:
         root[:] = [item for item in root if not _is(item, last)]
     elif isinstance(root, dict):
         root.pop(last, None)
+
+
+def _prune(root: Any, path: Path, owned: frozenset[Path]) -> None:
+    """Remove the map at the path, and those around it, where nothing is left in them; as the API server does."""
+    while path and path not in owned:
+        value = root
+        for step in path:
+            value = _step(value, step)
+        if value != {}:
+            return
+        _remove(root, path)
+        path = path[:-1]
 
 
 def _step(value: Any, step: Any) -> Any:
