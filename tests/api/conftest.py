@@ -14,6 +14,7 @@ from nephos_api.kube.paths import collection_path, object_path
 from nephos_api.metadata import KindInfo
 from nephos_api.resources import KINDS
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud
+from nephos_dev.waiting import NotYet, wait_for
 
 OPERATOR = "system:serviceaccount:nephos-system:nephos-operator"
 AGENT = "system:serviceaccount:nephos-system:nephos-agent"
@@ -145,10 +146,25 @@ def cloud() -> Iterator[Cloud]:
     cloud.down()
 
 
+def wait_admitting(api: Api) -> None:
+    """Wait until the API server's policies work; its mutating ones know a kind some seconds after the server does."""
+
+    def probe() -> None:
+        try:
+            answer = api.create(manifest("Network", {}), dryRun="All")
+        except OSError as error:
+            raise NotYet(str(error)) from error
+        if answer.code >= 500 or "finalizers" not in answer.accepted()["metadata"]:
+            raise NotYet(answer.message or "the finalizer's policy does not act yet")
+
+    wait_for(probe, what="the policies to act", timeout_s=60)
+
+
 @pytest.fixture(scope="session")
 def api(cloud: Cloud) -> Iterator[Api]:
     """Plain calls."""
     api = Api(cloud)
+    wait_admitting(api)
     yield api
     api.close()
 

@@ -27,6 +27,7 @@ WATCH_LASTS_S: Final = (300, 600)
 """A watch is asked to end by itself after a time from this range, so that watches don't all come back together."""
 
 _LIST_TRIES: Final = 3
+_STATUS_TRIES: Final = 5
 
 
 @asynccontextmanager
@@ -86,15 +87,25 @@ class KubernetesClient:
         return await self._apply(kind, path, body, manager)
 
     async def apply_status(self, resource: R, status: Body, manager: FieldManager, *, guard: bool = False) -> R:
-        """Server-side apply of the object's status."""
-        metadata = resource.metadata
-        named: dict[str, Any] = {"name": metadata.name, "uid": metadata.uid}
-        if metadata.namespace:
-            named["namespace"] = metadata.namespace
-        if guard:
-            named["resourceVersion"] = metadata.resource_version
+        """Server-side apply of the object's status.
+
+        The status subresource takes no UID as a precondition, so the resourceVersion stands in for it; without
+        ``guard`` the apply is repeated on what is there now, as long as that is the same object.
+        """
+        kind, metadata = type(resource), resource.metadata
+        named = {"name": metadata.name} | ({"namespace": metadata.namespace} if metadata.namespace else {})
         path = object_path(resource.info, metadata.name, metadata.namespace) + "/status"
-        return await self._apply(type(resource), path, {"metadata": named, "status": status}, manager)
+        version = metadata.resource_version
+        for _ in range(_STATUS_TRIES):
+            body = {"metadata": named | {"resourceVersion": version}, "status": status}
+            try:
+                return await self._apply(kind, path, body, manager)
+            except Conflict:
+                current = None if guard else await self.get(kind, metadata.name, metadata.namespace)
+                if current is None or current.uid != resource.uid:
+                    raise
+                version = current.metadata.resource_version
+        raise Conflict(f"{resource.key} is written by others all the time")
 
     async def set_finalizers(self, resource: R, finalizers: tuple[str, ...]) -> None:
         """Replace the finalizers."""

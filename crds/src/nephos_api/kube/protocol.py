@@ -86,9 +86,9 @@ class Kubernetes(Protocol):
         """Server-side apply (forced) of an object without its status."""
 
     async def apply_status(self, resource: R, status: Body, manager: FieldManager, *, guard: bool = False) -> R:
-        """Server-side apply (forced) of the status of that object; its UID is sent as a precondition.
+        """Server-side apply (forced) of the status of that object, never of another one of its name.
 
-        With ``guard`` its resourceVersion is too: ``Conflict`` where somebody wrote since.
+        ``Conflict`` where it is gone, and with ``guard`` also where somebody wrote it since it was read.
         """
 
     async def set_finalizers(self, resource: R, finalizers: tuple[str, ...]) -> None:
