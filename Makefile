@@ -32,12 +32,7 @@ bench: bootstrap ## the figures: a table, and a JSON file
 	@PYTHONPATH=tests $(PYTHON) -m bench
 
 lint: bootstrap ## format, lint, types, imports, generated files
-	@.venv/bin/ruff format --check .
-	@.venv/bin/ruff check .
-	@.venv/bin/mypy crds/src operator/src node-agent/src dev/src
-	@MYPYPATH=tests .venv/bin/mypy --explicit-package-bases tests
-	@.venv/bin/lint-imports
-	@.venv/bin/nephos-crds --check
+	@$(NEPHOS_DEV) test lint
 
 format: bootstrap ## rewrite the sources as the linter wants them
 	@.venv/bin/ruff format .

@@ -34,7 +34,15 @@ def render(helm: Path, tmp_path: Path) -> Render:
     def template(values: Mapping[str, Any] | None = None, namespace: str = "nephos-system") -> list[Document]:
         file = tmp_path / "values.yaml"
         file.write_text(yaml.safe_dump({"cloudID": CLOUD_ID} | dict(values or {})))
-        command = [helm, "template", "nephos", CHART, f"--namespace={namespace}", f"--values={file}", "--include-crds"]
+        command: list[str | Path] = [
+            helm,
+            "template",
+            "nephos",
+            CHART,
+            f"--namespace={namespace}",
+            f"--values={file}",
+            "--include-crds",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ValueError(done.stderr)

@@ -28,7 +28,14 @@ def variables(workload: Document) -> dict[str, Any]:
 
 
 def test_helm_finds_no_fault(helm: Path) -> None:
-    command = [helm, "lint", CHART, "--strict", "--namespace=nephos-system", f"--set=cloudID={CLOUD_ID}"]
+    command: list[str | Path] = [
+        helm,
+        "lint",
+        CHART,
+        "--strict",
+        "--namespace=nephos-system",
+        f"--set=cloudID={CLOUD_ID}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""The tests, layer by layer: each its own pytest, each with one line that says how it went."""
+"""The tests, layer by layer: the checks, then a pytest for each layer, each with one line that says how it went."""
 
 import subprocess
 import sys
@@ -11,9 +11,11 @@ from xml.etree import ElementTree as ET  # why: reads only what our own pytest h
 
 from rich.console import Console as Screen
 
+from nephos_dev import checks
 from nephos_dev.layout import WORK_TREE
 
-LAYERS = ("unit", "contract", "api", "chart", "scale", "cloud", "chaos")
+LINT = "lint"
+LAYERS = (LINT, "unit", "contract", "api", "chart", "scale", "cloud", "chaos")
 _NO_TESTS = 5  # pytest's exit status when it found none
 
 
@@ -41,7 +43,7 @@ class Result:
 
 def run_layers(layers: Sequence[str], options: Sequence[str], screen: Screen) -> int:
     """Run each layer and show a line for each and one for all. Return the exit status: 1 if anything failed."""
-    results = [_run(layer, options) for layer in layers]
+    results = [_lint(screen) if layer == LINT else _run(layer, options) for layer in layers]
     screen.print()
     for result in results:
         colour = "green" if result.good else "red"
@@ -74,6 +76,19 @@ def read_report(layer: str, report: str, *, seconds: float, status: int) -> Resu
         seconds=seconds,
         status=status,
     )
+
+
+def _lint(screen: Screen) -> Result:
+    begun, failed = time.monotonic(), 0
+    for check in checks.CHECKS:
+        done = checks.run(check)
+        if done.returncode:
+            failed += 1
+            screen.print(f"[red]{check.name}[/]: {' '.join(check.command)}", highlight=False)
+            screen.print(done.stdout, highlight=False, markup=False)
+    seconds = time.monotonic() - begun
+    tests = len(checks.CHECKS)
+    return Result(layer=LINT, tests=tests, failed=failed, skipped=0, seconds=seconds, status=int(bool(failed)))
 
 
 def _run(layer: str, options: Sequence[str]) -> Result:
