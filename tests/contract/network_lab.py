@@ -19,6 +19,7 @@ from nephos_agent.network.linux import LinuxNetwork
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_taps import create_tap, open_tap
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
+from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.identity import mac_address
@@ -46,7 +47,7 @@ class ChildLauncher:
         if running and running[0] == unit and running[1].poll() is None:
             return
         await self.stop(unit.name)
-        self.processes[unit.name] = (unit, subprocess.Popen(unit.argv, stderr=subprocess.DEVNULL))
+        self.processes[unit.name] = (unit, await asyncio.to_thread(_start, unit))
 
     async def stop(self, name: str) -> None:
         running = self.processes.pop(name, None)
@@ -63,6 +64,10 @@ class ChildLauncher:
     async def stop_all(self) -> None:
         for name in tuple(self.processes):
             await self.stop(name)
+
+
+def _start(unit: Unit) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(unit.argv, stderr=subprocess.DEVNULL)
 
 
 @dataclass
@@ -148,6 +153,7 @@ class Host:
     launcher: ChildLauncher = field(default_factory=ChildLauncher)
     changed: list[str] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
+    resolver_port: int = 53
 
     @property
     def namespace(self) -> Path:
@@ -169,7 +175,9 @@ class Host:
         )
 
     async def start(self) -> None:
-        self.driver = LinuxNetwork(self.settings, self.launcher, self.services)
+        self.driver = LinuxNetwork(
+            self.settings, self.launcher, self.services, NameRelay(("127.0.0.1",), self.resolver_port)
+        )
         await self.driver.start(self.changed.append)
 
     def guest(self, port: HostPort) -> Guest:
@@ -256,7 +264,7 @@ def port(uid: str, address: str, host: Host, subnet: str = "subnet-1") -> HostPo
 async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 5) -> None:
     """Wait until the check holds."""
     async with asyncio.timeout(timeout_s):
-        while not await check():
+        while not await check():  # noqa: ASYNC110  # why: what is waited for is in a kernel or another process
             await asyncio.sleep(0.02)
 
 

@@ -41,7 +41,6 @@ def configuration(network: HostNetwork, names: NetworkNames, run_dir: str) -> st
         "no-resolv",
         f"server=127.0.0.1#{RELAY_PORT}",
         "cache-size=1000",
-        "dns-loop-detect",
         f"domain={network.dns_domain}",
         f"local=/{network.dns_domain}/",
         "local-ttl=30",

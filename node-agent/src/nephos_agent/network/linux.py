@@ -24,6 +24,7 @@ from nephos_agent.network.libnftables import NftablesError
 from nephos_agent.network.linux_events import EventLost
 from nephos_agent.network.linux_worker import Outcome, Worker
 from nephos_agent.network.model import HostNetwork
+from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.names import network_names
 from nephos_agent.network.plan import Plan
 from nephos_agent.network.protocol import NetworkListener
@@ -40,10 +41,13 @@ _log = structlog.get_logger(__name__)
 class LinuxNetwork:
     """``NetworkDriver`` on bridges, VXLAN, nftables and dnsmasq."""
 
-    def __init__(self, settings: LinuxSettings, launcher: Launcher, services: GuestServices) -> None:
+    def __init__(
+        self, settings: LinuxSettings, launcher: Launcher, services: GuestServices, relay: NameRelay | None = None
+    ) -> None:
         self._settings = settings
         self._launcher = launcher
         self._services = services
+        self._relay = relay or NameRelay(settings.resolvers)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +67,7 @@ class LinuxNetwork:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._relay.close()
         if self._started:
             self._started.events.close(asyncio.get_running_loop())
             await self._run(self._started.close)
@@ -81,11 +86,12 @@ class LinuxNetwork:
             self._services.describe(network.uid, local_ports(network, self._settings.host))
             if (outcome and outcome.is_fresh) or not self._services.is_serving(network.uid):
                 sockets = await self._run(lambda: self._worker.sockets(network.uid))
-                await self._services.serve(network.uid, sockets)
+                await self._services.serve(network.uid, sockets.metadata)
+                await self._relay.serve(network.uid, sockets.names_udp, sockets.names_tcp)
 
     async def plugged(self) -> frozenset[str]:
         """See ``NetworkDriver.plugged``."""
-        return await self._run(lambda: self._worker.plugged())
+        return self._worker.plugged
 
     async def unplug(self, port_uid: str) -> None:
         """See ``NetworkDriver.unplug``."""
@@ -93,13 +99,14 @@ class LinuxNetwork:
 
     async def networks(self) -> frozenset[str]:
         """See ``NetworkDriver.networks``."""
-        return await self._run(lambda: self._worker.networks())
+        return self._worker.networks
 
     async def remove(self, network_uid: str) -> None:
         """See ``NetworkDriver.remove``."""
         async with self._locks[network_uid]:
             await self._refresh_if_stale()
             await self._services.leave(network_uid)
+            self._relay.leave(network_uid)
             changes = await self._run(lambda: self._worker.plan_removal(network_uid))
             await self._launcher.stop(network_names(network_uid, self._settings.namespace_prefix).unit)
             await self._change(network_uid, changes)

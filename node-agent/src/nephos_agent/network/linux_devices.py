@@ -137,10 +137,12 @@ class Devices:
         """Tell whether the tenant namespace has the device."""
         return self._tenants.get(name) is not None
 
-    def is_up(self, name: str, index: int) -> bool:
-        """Tell whether that very device is there and up."""
+    def is_port(self, name: str, index: int, bridge: str | None) -> bool:
+        """Tell whether that very device is there and up, and on that bridge where one is named."""
         link = self._tenants.get(name)
-        return link is not None and link.index == index and link.is_up
+        if link is None or link.index != index or not link.is_up:
+            return False
+        return bridge is None or link.master == self.index(bridge)
 
     def waiting_taps(self) -> frozenset[str]:
         """Return the names of this cloud's taps that are in the host's namespace still."""

@@ -53,8 +53,18 @@ class Worker:
         self._described: dict[str, frozenset[str]] = {}
         self._idle_before: frozenset[str] = frozenset()
         self._commits_seen = 0
+        self.plugged: frozenset[str] = frozenset()
+        """UIDs of the ports whose taps are filtered, bridged and open."""
+        self.networks: frozenset[str] = frozenset()
+        """UIDs of the networks that the host carries."""
         self._is_stale = True
         self.refresh(units)
+
+    def _publish(self) -> None:
+        """Put out what other threads may read at any time."""
+        taps = self._picture.taps()
+        self.plugged = frozenset(fact.port_uid for fact in taps if fact.device in self._open_taps)
+        self.networks = self._picture.networks()
 
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
@@ -75,6 +85,7 @@ class Worker:
         self._open_taps = seen.open_taps
         self._waiting_taps |= seen.loose_taps | self._kernel.devices.waiting_taps()
         self._is_stale = False
+        self._publish()
         devices = {fact.device for fact in before ^ now}
         return frozenset(uid for device in devices if (uid := picture.network_of(device) or self._network_of(device)))
 
@@ -114,6 +125,7 @@ class Worker:
         if dnsmasq:
             self._picture.add([dnsmasq])
         self._is_stale = was_stale
+        self._publish()
         return Outcome(dnsmasq, path, must_reread, fresh)
 
     def sockets(self, network_uid: str) -> ServiceSockets:
@@ -137,6 +149,7 @@ class Worker:
         if not self._picture.tap(name):
             self._waiting_taps.add(name)
         self._prepared.add(port_uid)
+        self._publish()
         return name
 
     def unplug(self, port_uid: str) -> None:
@@ -150,25 +163,21 @@ class Worker:
         self._indices.pop(name, None)
         self._waiting_taps.discard(name)
         self._prepared.discard(port_uid)
-
-    def plugged(self) -> frozenset[str]:
-        """See ``NetworkDriver.plugged``."""
-        return frozenset(fact.port_uid for fact in self._picture.taps() if fact.device in self._open_taps)
-
-    def networks(self) -> frozenset[str]:
-        """See ``NetworkDriver.networks``."""
-        return self._picture.networks()
+        self._publish()
 
     def judge(self, events: list[LinkEvent], commits: int) -> frozenset[str]:
         """Return the UIDs of the networks that somebody else changed, "" for all; most events are our own doing."""
-        touched = {uid for event in events if (uid := self._judge_link(event))}
+        ours = [event for event in events if self._indices.get(event.name) == event.index]
+        disturbed = {
+            uid for event in ours if self._is_disturbed(event) and (uid := self._picture.network_of(event.name))
+        }
         self._commits_seen += commits
         if self._commits_seen > self._kernel.tables.commits:
             self._commits_seen = self._kernel.tables.commits
-            touched.add("")
-        if touched:
-            self._is_stale = True
-        return frozenset(touched)
+            disturbed.add("")
+        self._is_stale |= bool(disturbed)
+        closed = {uid for event in ours if self._was_closed(event) and (uid := self._picture.network_of(event.name))}
+        return frozenset(disturbed | closed)
 
     def judge_lost(self) -> frozenset[str]:
         """Some events were lost: everything may have changed."""
@@ -176,23 +185,22 @@ class Worker:
         self._is_stale = True
         return frozenset({""})
 
-    def _judge_link(self, event: LinkEvent) -> str | None:
-        """Return the UID of the network of which the event shows another's doing."""
-        if self._indices.get(event.name) != event.index:
-            return None
-        network = self._picture.network_of(event.name)
+    def _is_disturbed(self, event: LinkEvent) -> bool:
+        """Tell whether the event shows another's doing; what it says in passing is checked against what is."""
         tap = self._picture.tap(event.name)
-        if tap and not event.is_gone and not event.has_carrier and event.is_up:
-            closed = not self._kernel.devices.open_taps(frozenset({event.name}))
-            if closed and event.name in self._open_taps:
-                self._open_taps -= {event.name}
-                return network
-        looks_wrong = event.is_gone or not event.is_up
-        if not looks_wrong and event.master is not None and tap:
-            looks_wrong = event.master != self._indices.get(tap.bridge)
-        if looks_wrong and not self._kernel.devices.is_up(event.name, event.index):
-            return network
-        return None
+        looks_moved = tap is not None and event.master is not None and event.master != self._indices.get(tap.bridge)
+        looks_wrong = event.is_gone or not event.is_up or looks_moved
+        return looks_wrong and not self._kernel.devices.is_port(event.name, event.index, tap.bridge if tap else None)
+
+    def _was_closed(self, event: LinkEvent) -> bool:
+        """Tell whether the event says that QEMU let go of a tap; take note of it."""
+        if event.name not in self._open_taps or event.is_gone or event.has_carrier:
+            return False
+        if self._kernel.devices.open_taps(frozenset({event.name})):
+            return False
+        self._open_taps -= {event.name}
+        self._publish()
+        return True
 
     def sweep(self, units: frozenset[str]) -> frozenset[str]:
         """Compare everything with the kernel; collect taps and elements that belong to no port any more.

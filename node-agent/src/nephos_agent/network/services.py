@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,20 +19,15 @@ class ServiceSockets:
     names_tcp: socket.socket
     """The same, listening, for answers that do not fit a datagram."""
 
-    def close(self) -> None:
-        """Close them all."""
-        for each in (*self.metadata, self.names_udp, self.names_tcp):
-            each.close()
-
 
 class GuestServices(Protocol):
     """Answers guests; a network is known by its UID. Every call may be repeated."""
 
     def is_serving(self, network_uid: str) -> bool:
-        """Tell whether the network has its sockets."""
+        """Tell whether the network has its listeners."""
 
-    async def serve(self, network_uid: str, sockets: ServiceSockets) -> None:
-        """Serve on these sockets from now on; those that the network had before are closed."""
+    async def serve(self, network_uid: str, listeners: Sequence[socket.socket]) -> None:
+        """Serve metadata on these sockets from now on; those that the network had before are closed."""
 
     def describe(self, network_uid: str, ports: Mapping[str, str]) -> None:
         """Say which port (UID) has which address on this host; the filters see to it that nobody else uses it."""
