@@ -11,7 +11,7 @@ from nephos_api.conditions import ConditionStatus, find, is_true
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import Host, Port, Server, ServerAction
 
-from .conftest import World
+from .conftest import World, eventually
 
 _NOT_COUNTED = {"hosts", "leases"}
 
@@ -310,9 +310,7 @@ async def test_a_network_goes_with_its_last_port(world: World) -> None:
     await world.api.set_finalizers(await world.get(Server, "one"), ())
     await world.api.delete(Port, "one-net0", "demo")
     await world.api.set_finalizers(await world.get(Port, "one-net0"), ())
-    async with asyncio.timeout(5):
-        while await world.network.networks():
-            await asyncio.sleep(0.005)
+    await eventually(world.network.networks, lambda networks: not networks)
 
 
 @pytest.mark.parametrize("moment", range(1, 12))
