@@ -105,6 +105,8 @@ class Supervisor:
             except ConnectionError as error:
                 raise NotYet(str(error)) from error
             if state.state in {"BACKOFF", "FATAL"}:
+                if not seen:
+                    self._retry_now(name)
                 seen.add(state.started_at)
                 if len(seen) >= _RESTARTS_THAT_ARE_ENOUGH or state.state == "FATAL":
                     raise FailureError(f"{name} ends as soon as it is started ({state.description})", state.log)
@@ -116,6 +118,11 @@ class Supervisor:
             wait_for(probe, what=name, timeout_s=timeout_s)
         except FailureError as failure:
             raise FailureError(str(failure), failure.log or self._log_of(name)) from failure
+
+    def _retry_now(self, name: str) -> None:
+        """Start a program at once that waits longer after each failure: what made it fail may be mended by now."""
+        self.stop(name)
+        self.start(name)
 
     def _log_of(self, name: str) -> Path | None:
         try:

@@ -41,7 +41,9 @@ def _option(name: str, *, env: str = "", **attributes: Any) -> Callable[[F], F]:
 @_option("tls-ca", type=_PATH, default=None)
 @_option("tls-cert", type=_PATH, default=None)
 @_option("tls-key", type=_PATH, default=None)
-@_option("launcher", type=click.Choice(list(LauncherKind)), default=LauncherKind.SYSTEMD, show_default=True)
+@_option(
+    "launcher", type=click.Choice(LauncherKind, case_sensitive=False), default=LauncherKind.SYSTEMD, show_default=True
+)
 @_option("launcher-socket", type=_PATH, default=Path("/run/nephos/launcher.sock"), show_default=True)
 @_option("launcher-dir", type=_PATH, default=Path("/run/nephos/launcher.d"), show_default=True)
 @_option("metrics-host", default="0.0.0.0", show_default=True)  # noqa: S104 - Prometheus scrapes from elsewhere
@@ -49,14 +51,14 @@ def _option(name: str, *, env: str = "", **attributes: Any) -> Callable[[F], F]:
 @_option(
     "acceleration",
     env="NEPHOS_AGENT_ACCELERATION",
-    type=click.Choice(list(Acceleration)),
+    type=click.Choice(Acceleration, case_sensitive=False),
     default=Acceleration.AUTO,
     show_default=True,
 )
 @_option("capacity-vcpus", env="NEPHOS_AGENT_CAPACITY_VCPUS", type=int, default=None, help="Offer no more than this.")
 @_option("capacity-memory-mib", env="NEPHOS_AGENT_CAPACITY_MEMORY_MIB", type=int, default=None)
 @_option("capacity-disk-gib", env="NEPHOS_AGENT_CAPACITY_DISK_GIB", type=int, default=None)
-@_option("drivers", type=click.Choice(list(DriverKind)), default=DriverKind.REAL, show_default=True)
+@_option("drivers", type=click.Choice(DriverKind, case_sensitive=False), default=DriverKind.REAL, show_default=True)
 def main(**options: Any) -> None:
     """Run the agent of one host until it is told to end. What it started goes on without it."""
     _log_json()
