@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
+
 from nephos_api.errors import NephosError
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.metadata import Key, Resource
-from nephos_api.resources import Flavor, Host, Image, Network, Project, Server, Subnet
+from nephos_api.metadata import PROJECT_LABEL, Key, Resource
+from nephos_api.resources import KINDS, Flavor, Host, Image, Network, Project, Server, Subnet
 from nephos_operator import routing
 from nephos_operator.addressing import AddressBook
 from nephos_operator.context import Context, follow
@@ -20,11 +21,12 @@ from nephos_operator.heartbeats import Heartbeats
 from nephos_operator.kinds import Namespace
 from nephos_operator.ledger import Ledger
 from nephos_operator.store import Change, Store
-from nephos_operator.sweep import sweep
+from nephos_operator.triggers import take
 from nephos_operator.writes import LeaderWrites
 
 R = TypeVar("R", bound=Resource)
 SHA256 = "0" * 64
+KIND_BY_PLURAL = {kind.info.plural: kind for kind in (*KINDS, Namespace)}
 
 
 class Told:
@@ -63,6 +65,7 @@ class World:
             writes, self.store, self.ledger, self.addresses, self.events, self.heartbeats, clock=lambda: self.now
         )
         self._keys: dict[Key, None] = {}
+        self._seen = 0
 
     def restart(self) -> None:
         """Kill the operator and start another: nothing but the API is left."""
@@ -78,17 +81,30 @@ class World:
 
     async def settle(self) -> None:
         """Watch and reconcile until nothing changes any more."""
-        for _ in range(60):
-            before = self.kube._store.version
-            await sweep(self.kube, self.store)
+        for _ in range(200):
+            self._watch()
+            if not self._keys:
+                return
             while self._keys:
                 key = next(iter(self._keys))
                 del self._keys[key]
                 await self.reconcile(key)
-            await sweep(self.kube, self.store)
-            if self.kube._store.version == before and not self._keys:
-                return
         raise AssertionError(f"never settles; last results: {self.results}")
+
+    def _watch(self) -> None:
+        """Take in what happened since the last look, as watches tell it."""
+        history = self.kube._store._history
+        news, self._seen = history[self._seen :], len(history)
+        for change in news:
+            kind = KIND_BY_PLURAL.get(change.address.plural)
+            body = change.new or change.old
+            if (
+                kind is None
+                or body is None
+                or (kind is Namespace and PROJECT_LABEL not in body["metadata"].get("labels", {}))
+            ):
+                continue
+            take("DELETED" if change.new is None else "MODIFIED", body, kind, self.store)
 
     async def reconcile(self, key: Key) -> None:
         if key.kind not in RECONCILERS:
@@ -218,5 +234,3 @@ async def cloud(world: World) -> World:
     await world.add_project()
     await world.add_network()
     return world
-
-

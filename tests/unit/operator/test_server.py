@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from nephos_api.conditions import ConditionStatus
@@ -51,7 +52,11 @@ async def test_a_server_waits_for_each_reference_and_says_for_which(world: World
     world.pass_time(60)
     steps = [
         ("NoFlavor", "Flavor tiny", lambda: world.add_catalog()),
-        ("NoServerGroup", "ServerGroup demo/apart", lambda: world.make(ServerGroup, "apart", "demo", policy="Affinity")),
+        (
+            "NoServerGroup",
+            "ServerGroup demo/apart",
+            lambda: world.make(ServerGroup, "apart", "demo", policy="Affinity"),
+        ),
         ("NoKeyPair", "KeyPair demo/ops", lambda: world.make(KeyPair, "ops", "demo", publicKey="ssh-ed25519 AAAAC3Nz")),
         ("NoNetwork", "Network demo/blue", lambda: world.make(Network, "blue", "demo")),
         ("NoSubnet", "Subnet", lambda: world.make(Subnet, "b", "demo", network="blue", cidr="10.0.0.0/24")),
@@ -234,10 +239,8 @@ async def test_a_crash_between_port_and_status_gives_nothing_twice(cloud: World)
         raise OSError("killed here")
 
     cloud.kube.apply_status = crash
-    try:
+    with contextlib.suppress(OSError):
         await cloud.settle()
-    except OSError:
-        pass
     cloud.kube.apply_status = original
     port = await cloud.get(Port, "one-net0")
     cloud.restart()

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nephos_api.metadata import Key
+from nephos_api.resources import Port, Subnet
+from nephos_operator import addressing
+from nephos_operator.addressing import AddressBook, Cursor, Range
+from nephos_operator.allocation import address_problem, allocate
+from nephos_operator.verdict import Stalls, Waits
+
+
+def subnet(cidr: str = "10.0.0.0/29", **spec: Any) -> Subnet:
+    network = ip_network(cidr)
+    gateway = addressing.default_gateway(network)
+    status = {"phase": "Active", "gateway": gateway, "serviceAddress": addressing.text(int(network[-2]), network)}
+    metadata = {"name": f"s-{network.network_address.packed.hex()}", "namespace": "demo", "uid": cidr}
+    return Subnet.model_validate(
+        {"metadata": metadata, "spec": {"network": "n", "cidr": cidr} | spec, "status": status}
+    )
+
+
+def port(name: str, address: str, of: Subnet) -> Port:
+    allocation = {"subnet": of.metadata.name, "subnetUID": of.uid, "address": address, "prefixLength": 24}
+    metadata = {"name": name, "namespace": "demo", "uid": name}
+    return Port.model_validate({"metadata": metadata, "spec": {"network": "n", "allocations": [allocation]}})
+
+
+def key(name: str) -> Key:
+    return Key("Port", "demo", name)
+
+
+@pytest.mark.parametrize(
+    ("cidr", "first", "last"),
+    [
+        ("10.0.0.0/24", "10.0.0.1", "10.0.0.254"),
+        ("10.0.0.0/29", "10.0.0.1", "10.0.0.6"),
+        ("10.0.0.0/31", "10.0.0.0", "10.0.0.1"),
+        ("2001:db8::/64", "2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"),
+    ],
+)
+def test_network_and_broadcast_addresses_are_not_given_out(cidr: str, first: str, last: str) -> None:
+    assert addressing.usable(ip_network(cidr)) == Range(int(ip_address(first)), int(ip_address(last)))
+
+
+def test_a_full_subnet_gives_nothing_and_a_freed_address_comes_back() -> None:
+    book, small = AddressBook(), subnet()
+    given_out = [book.reserve_next(small, key(str(number))) for number in range(6)]
+    assert given_out == ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", None, None]
+    book.cancel(key("1"))
+    assert book.reserve_next(small, key("new")) == "10.0.0.3"
+
+
+def test_the_same_port_gets_the_same_address_when_it_asks_again() -> None:
+    book, small = AddressBook(), subnet()
+    assert book.reserve_next(small, key("a")) == book.reserve_next(small, key("a"))
+
+
+def test_a_reservation_becomes_the_ports_own_and_is_free_when_the_port_is_gone() -> None:
+    book, small = AddressBook(), subnet()
+    address = book.reserve_next(small, key("a")) or ""
+    made = port("a", address, small)
+    book.hold(made)
+    assert book.count(small.uid) == 1
+    assert book.holders(small.uid, address) == {key("a")}
+    book.release(made)
+    assert book.count(small.uid) == 0
+    assert not book.is_taken(small.uid, int(ip_address(address)))
+
+
+def test_addresses_come_from_the_pools() -> None:
+    pools = [{"start": "10.0.0.3", "end": "10.0.0.4"}, {"start": "10.0.0.2", "end": "10.0.0.2"}]
+    book, small = AddressBook(), subnet(allocationPools=pools)
+    assert [book.reserve_next(small, key(str(n))) for n in range(4)] == ["10.0.0.3", "10.0.0.4", "10.0.0.2", None]
+
+
+def test_changed_pools_are_looked_at_anew() -> None:
+    book = AddressBook()
+    before = subnet(allocationPools=[{"start": "10.0.0.2", "end": "10.0.0.2"}])
+    assert book.reserve_next(before, key("a")) == "10.0.0.2"
+    assert book.reserve_next(before, key("b")) is None
+    assert book.reserve_next(subnet(), key("b")) == "10.0.0.3"
+
+
+def test_a_huge_subnet_costs_nothing() -> None:
+    book, huge = AddressBook(), subnet("2001:db8::/64")
+    assert [book.reserve_next(huge, key(str(n))) for n in range(3)] == [f"2001:db8::{n}" for n in (2, 3, 4)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["next", "fixed", "made", "gone", "cancel"]), st.integers(0, 7), st.integers(0, 15)),
+        max_size=60,
+    )
+)
+def test_no_address_is_ever_given_twice_nor_a_reserved_one(steps: list[tuple[str, int, int]]) -> None:
+    book, small = AddressBook(), subnet("10.0.0.0/28")
+    reserved: dict[str, str] = {}
+    ports: dict[str, Port] = {}
+    for step, who, offset in steps:
+        name, wanted = str(who), f"10.0.0.{offset}"
+        match step:
+            case "next" if name not in ports:
+                if (address := book.reserve_next(small, key(name))) is not None:
+                    reserved[name] = address
+            case "fixed" if name not in ports and offset not in (0, 1, 14, 15):
+                if book.reserve(small, key(name), wanted):
+                    reserved[name] = wanted
+            case "made" if name in reserved:
+                ports[name] = port(name, reserved.pop(name), small)
+                book.hold(ports[name])
+            case "gone" if name in ports:
+                book.release(ports.pop(name))
+            case "cancel" if name not in ports:
+                book.cancel(key(name))
+                reserved.pop(name, None)
+        taken = [*reserved.values(), *(made.spec.allocations[0].address for made in ports.values())]
+        assert len(taken) == len(set(taken))
+        assert not {"10.0.0.0", "10.0.0.1", "10.0.0.14", "10.0.0.15"} & set(taken)
+        assert book.count(small.uid) == len(taken)
+
+
+@given(st.sets(st.integers(0, 30)), st.lists(st.integers(0, 30), max_size=20))
+def test_a_cursor_finds_every_free_number_and_only_those(taken: set[int], freed: list[int]) -> None:
+    cursor = Cursor((Range(0, 10), Range(20, 30)))
+    busy = set(taken)
+    for number in freed:
+        busy.discard(number)
+        cursor.free(number)
+    found = set()
+    while (number := cursor.next_free(busy.__contains__)) is not None:
+        assert number not in busy
+        busy.add(number)
+        found.add(number)
+    inside = set(range(11)) | set(range(20, 31))
+    assert found == inside - (taken - set(freed))
+
+
+def test_the_highest_free_address_serves() -> None:
+    network = ip_network("10.0.0.0/29")
+    assert addressing.highest_free(network, lambda _: False) == "10.0.0.6"
+    assert addressing.highest_free(network, lambda number: number == int(ip_address("10.0.0.6"))) == "10.0.0.5"
+    assert addressing.highest_free(network, lambda _: True) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("10.0.0.4", None),
+        ("10.0.0.1", "AddressReserved"),
+        ("10.0.0.6", "AddressReserved"),
+        ("10.0.0.0", "AddressNotUsable"),
+        ("10.0.0.7", "AddressNotUsable"),
+        ("10.0.1.1", "AddressOutside"),
+        ("2001:db8::1", "AddressOutside"),
+    ],
+)
+def test_a_fixed_address_is_judged(address: str, reason: str | None) -> None:
+    problem = address_problem("spec.addresses", address, [subnet()])
+    assert (problem.reason if problem else None) == reason
+
+
+def test_where_one_address_of_several_fails_none_is_kept() -> None:
+    book, small = AddressBook(), subnet()
+    book.hold(port("other", "10.0.0.4", small))
+    refused = allocate(key("a"), "spec.addresses", ["10.0.0.3", "10.0.0.4"], [small], book)
+    assert isinstance(refused, Waits)
+    assert "Port demo/other" in refused.message
+    assert book.reserve(small, key("b"), "10.0.0.3")
+
+
+def test_a_second_subnet_helps_out_when_the_first_is_full() -> None:
+    book = AddressBook()
+    first, second = subnet("10.0.0.0/30", gateway="10.0.0.1"), subnet("10.0.1.0/29")
+    allocations = allocate(key("a"), "", (), [first, second], book)
+    assert not isinstance(allocations, Waits | Stalls)
+    assert [allocation.subnet_uid for allocation in allocations] == [second.uid]

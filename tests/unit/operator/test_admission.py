@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nephos_api.resources import KINDS, Network, Server, ServerGroup
+from nephos_operator.admission.handlers import KINDS as REVIEWED
+from nephos_operator.admission.handlers import judge
+from nephos_operator.admission.rules import Cloud
+
+World = Any
+KIND_BY_NAME = {kind.info.kind: kind for kind in KINDS}
+WEBHOOK = Path(__file__).parents[3] / "charts/nephos/files/webhook.yaml"
+
+
+def asks(cloud: World, kind: str, name: str = "new", namespace: str = "demo", **spec: Any) -> str | None:
+    body = {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
+    return judge(KIND_BY_NAME[kind], body, "CREATE", Cloud(cloud.store, cloud.addresses))
+
+
+def asks_server(cloud: World, name: str = "new", namespace: str = "demo", **spec: Any) -> str | None:
+    plain = {"flavor": "tiny", "image": "tiny", "networks": [{"network": "blue"}]}
+    return asks(cloud, "Server", name, namespace, **(plain | spec))
+
+
+async def test_what_refers_to_nothing_yet_is_let_in(world: World) -> None:
+    assert asks_server(world, flavor="none", image="none", keyPairs=["none"]) is None
+    assert asks(world, "Subnet", network="none", cidr="10.0.0.0/24") is None
+
+
+async def test_a_good_server_is_let_in(cloud: World) -> None:
+    assert asks_server(cloud, networks=[{"network": "blue", "addresses": ["10.0.0.11"]}]) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "mentioned"),
+    [("10.9.0.1", "no Subnet"), ("10.0.0.1", "gateway"), ("10.0.0.254", "service"), ("10.0.0.2", "Port demo/one-net0")],
+)
+async def test_a_bad_fixed_address_is_refused_with_the_field(cloud: World, address: str, mentioned: str) -> None:
+    await cloud.add_server("one")
+    sentence = asks_server(cloud, networks=[{"network": "blue", "addresses": [address]}])
+    assert sentence is not None
+    assert sentence.startswith("spec.networks[net0].addresses: ")
+    assert address in sentence
+    assert mentioned in sentence
+    sentence = asks(cloud, "Port", network="blue", addresses=[address])
+    assert sentence is not None
+    assert mentioned in sentence
+
+
+@pytest.mark.parametrize(
+    ("quota", "field"),
+    [
+        ({"instances": 1}, "instances"),
+        ({"cores": 1}, "cores"),
+        ({"ramMiB": 128}, "ramMiB"),
+        ({"ports": 0}, "ports"),
+        ({"metadataItems": 0}, "metadataItems"),
+        ({"serverGroupMembers": 1}, "serverGroupMembers"),
+    ],
+)
+async def test_a_server_over_the_quota_is_refused_with_what_is_exceeded(
+    world: World, quota: dict[str, int], field: str
+) -> None:
+    await world.add_catalog()
+    await world.add_project(**quota)
+    await world.add_network()
+    await world.make(ServerGroup, "g", "demo", policy="Affinity")
+    await world.add_server("one", serverGroup="g")
+    sentence = asks_server(world, serverGroup="g", metadata={"a": "b"})
+    assert sentence is not None
+    assert f"spec.quota.{field}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "spec"),
+    [
+        ("Network", "networks", {}),
+        ("Subnet", "subnets", {"network": "red", "cidr": "10.5.0.0/24"}),
+        ("KeyPair", "keyPairs", {"publicKey": "ssh-ed25519 AAAAC3NzaC1l"}),
+        ("ServerGroup", "serverGroups", {"policy": "Affinity"}),
+        ("Port", "ports", {"network": "red"}),
+    ],
+)
+async def test_each_counted_kind_has_its_limit(world: World, kind: str, field: str, spec: dict[str, Any]) -> None:
+    await world.add_project(**{field: 0})
+    sentence = asks(world, kind, **spec)
+    assert sentence is not None
+    assert f"allows 0 {field}" in sentence
+
+
+async def test_minus_one_is_no_limit(world: World) -> None:
+    await world.add_project(instances=-1)
+    assert asks_server(world) is None
+
+
+async def test_subnets_of_one_network_do_not_overlap(cloud: World) -> None:
+    sentence = asks(cloud, "Subnet", network="blue", cidr="10.0.0.128/25")
+    assert sentence is not None
+    assert "Subnet blue-v4" in sentence
+    assert asks(cloud, "Subnet", network="red", cidr="10.0.0.128/25") is None
+
+
+async def test_pools_do_not_overlap(cloud: World) -> None:
+    pools = [{"start": "10.7.0.2", "end": "10.7.0.9"}, {"start": "10.7.0.9", "end": "10.7.0.20"}]
+    sentence = asks(cloud, "Subnet", network="blue", cidr="10.7.0.0/24", allocationPools=pools)
+    assert sentence is not None
+    assert "spec.allocationPools" in sentence
+
+
+async def test_what_contradicts_an_image_is_refused(world: World) -> None:
+    await world.add_catalog(minDiskGiB=5)
+    await world.add_project()
+    sentence = asks_server(world)
+    assert sentence is not None
+    assert "diskGiB" in sentence
+
+
+async def test_what_is_being_deleted_takes_no_new_reference(cloud: World) -> None:
+    await cloud.add_server("one")
+    await cloud.kube.delete(Server, "one", "demo")
+    await cloud.kube.delete(Network, "blue", "demo")
+    await cloud.settle()
+    for sentence in (
+        asks_server(cloud),
+        asks(cloud, "Port", network="blue"),
+        asks(cloud, "Subnet", network="blue", cidr="10.8.0.0/24"),
+        asks(cloud, "ServerAction", server="one", action="Start"),
+    ):
+        assert sentence is not None
+        assert "is being deleted" in sentence
+
+
+def test_the_chart_sends_every_kind_that_is_reviewed_and_no_deletion() -> None:
+    configuration = yaml.safe_load(WEBHOOK.read_text())
+    sent = {webhook["rules"][0]["resources"][0]: webhook for webhook in configuration["webhooks"]}
+    assert set(sent) == {kind.info.plural for kind in REVIEWED}
+    for plural, webhook in sent.items():
+        assert webhook["clientConfig"]["service"]["path"] == f"/{plural}"
+        assert "DELETE" not in webhook["rules"][0]["operations"]
+        assert webhook["failurePolicy"] == "Ignore"
+        assert "nephos-system" in webhook["matchConditions"][0]["expression"]

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nephos_api.kube.protocol import FieldManager
+from nephos_api.resources import Host, KeyPair, Network, Port, Server, ServerGroup, Subnet
+from nephos_operator.reconcilers.simple import fingerprint
+from nephos_operator.verdict import Stalls
+
+World = Any
+
+
+async def test_a_network_gets_a_vni_an_mtu_a_domain_and_the_view_of_its_subnets(cloud: World) -> None:
+    network = await cloud.get(Network, "blue")
+    assert network.status.phase == "Active"
+    assert 4096 <= network.status.vni < 2**24
+    assert network.status.mtu == 1450
+    assert network.status.dns_domain == "blue.demo.nephos.internal"
+    assert network.status.cidrs == "10.0.0.0/24"
+    (view,) = network.status.subnets
+    assert (view.gateway, view.service_address) == ("10.0.0.1", "10.0.0.254")
+
+
+async def test_the_mtu_follows_the_narrowest_underlay(cloud: World) -> None:
+    host = await cloud.get(Host, "h1")
+    status = {name: value for name, value in host.status.to_wire().items() if name in ("address", "capacity")}
+    await cloud.kube.apply_status(host, status | {"underlayMtu": 1400}, FieldManager.AGENT)
+    await cloud.settle()
+    assert (await cloud.get(Network, "blue")).status.mtu == 1350
+    await cloud.make(Network, "wide", "demo", mtu=1400)
+    await cloud.settle()
+    assert await cloud.reason(Network, "wide") == "MTUTooLarge"
+
+
+async def test_of_two_networks_with_one_vni_the_older_keeps_it(cloud: World) -> None:
+    blue = await cloud.get(Network, "blue")
+    cloud.pass_time(10)
+    await cloud.make(Network, "red", "demo")
+    await cloud.settle()
+    red = await cloud.get(Network, "red")
+    await cloud.kube.apply_status(red, {"phase": "Active", "vni": blue.status.vni}, FieldManager.OPERATOR)
+    await cloud.settle()
+    assert (await cloud.get(Network, "blue")).status.vni == blue.status.vni
+    assert (await cloud.get(Network, "red")).status.vni != blue.status.vni
+
+
+async def test_a_network_in_use_says_by_whom_it_is_held_and_goes_after_them(cloud: World) -> None:
+    await cloud.add_server("one")
+    await cloud.kube.delete(Network, "blue", "demo")
+    await cloud.kube.delete(Subnet, "blue-v4", "demo")
+    await cloud.settle()
+    for kind, name in ((Network, "blue"), (Subnet, "blue-v4")):
+        assert (await cloud.get(kind, name)).status.phase == "Deleting"
+        assert "Port one-net0" in await cloud.message(kind, name)
+    await cloud.kube.delete(Server, "one", "demo")
+    await cloud.settle()
+    await cloud.agent_releases("one")
+    assert await cloud.gone(Network, "blue")
+    assert await cloud.gone(Subnet, "blue-v4")
+
+
+async def test_a_network_that_is_being_deleted_takes_no_new_server(cloud: World) -> None:
+    await cloud.add_server("one")
+    await cloud.kube.delete(Network, "blue", "demo")
+    await cloud.add_server("two")
+    cloud.pass_time(60)
+    await cloud.look_again()
+    assert await cloud.reason(Server, "two") == "NetworkDeleting"
+
+
+async def test_a_subnet_waits_for_its_network_and_stalls_over_another(cloud: World) -> None:
+    await cloud.make(Subnet, "early", "demo", network="red", cidr="10.2.0.0/24")
+    cloud.pass_time(60)
+    await cloud.settle()
+    assert await cloud.reason(Subnet, "early") == "NoNetwork"
+    await cloud.make(Network, "red", "demo")
+    await cloud.settle()
+    assert (await cloud.get(Subnet, "early")).status.phase == "Active"
+    await cloud.make(Subnet, "late", "demo", network="red", cidr="10.2.0.128/25")
+    await cloud.settle()
+    assert await cloud.reason(Subnet, "late") == "Overlaps"
+    await cloud.kube.delete(Subnet, "early", "demo")
+    await cloud.settle()
+    assert (await cloud.get(Subnet, "late")).status.phase == "Active"
+
+
+async def test_the_service_address_is_the_highest_free_one_or_the_one_asked_for(cloud: World) -> None:
+    await cloud.make(Network, "red", "demo")
+    await cloud.make(Subnet, "a", "demo", network="red", cidr="10.3.0.0/24", gateway="10.3.0.254")
+    await cloud.make(Subnet, "b", "demo", network="red", cidr="10.4.0.0/24", serviceAddress="10.4.0.2")
+    await cloud.settle()
+    assert (await cloud.get(Subnet, "a")).status.service_address == "10.3.0.253"
+    assert (await cloud.get(Subnet, "b")).status.service_address == "10.4.0.2"
+
+
+async def test_a_port_that_a_person_makes_gets_an_address_and_a_mac(cloud: World) -> None:
+    await cloud.make(Port, "vip", "demo", network="blue", addresses=["10.0.0.50"])
+    await cloud.make(Port, "any", "demo", network="blue")
+    await cloud.settle()
+    vip, other = await cloud.get(Port, "vip"), await cloud.get(Port, "any")
+    assert [allocation.address for allocation in vip.spec.allocations] == ["10.0.0.50"]
+    assert [allocation.address for allocation in other.spec.allocations] == ["10.0.0.2"]
+    assert vip.spec.mac_address != other.spec.mac_address
+    assert vip.status.phase == "Down"
+    await cloud.kube.delete(Port, "vip", "demo")
+    await cloud.settle()
+    assert await cloud.gone(Port, "vip")
+
+
+async def test_of_two_ports_with_one_address_the_loser_never_becomes_active(cloud: World) -> None:
+    await cloud.make(Port, "first", "demo", network="blue", addresses=["10.0.0.50"])
+    await cloud.settle()
+    first = await cloud.get(Port, "first")
+    cloud.pass_time(10)
+    spec = {"network": "blue", "networkUID": first.spec.network_uid, "macAddress": "52:54:00:00:00:01"}
+    allocations = [allocation.to_wire() for allocation in first.spec.allocations]
+    await cloud.make(Port, "second", "demo", **spec, allocations=allocations)
+    await cloud.settle()
+    assert (await cloud.get(Port, "first")).status.phase == "Down"
+    assert (await cloud.get(Port, "second")).status.phase == "Error"
+    assert await cloud.reason(Port, "second") == "AddressTaken"
+
+
+async def test_a_servers_port_that_lost_its_address_takes_another(cloud: World) -> None:
+    await cloud.make(Port, "first", "demo", network="blue", addresses=["10.0.0.50"])
+    await cloud.settle()
+    first = await cloud.get(Port, "first")
+    cloud.pass_time(10)
+    await cloud.add_server("one")
+    port = await cloud.get(Port, "one-net0")
+    taken = [allocation.to_wire() for allocation in first.spec.allocations]
+    body = {"metadata": {"name": "one-net0", "namespace": "demo"}, "spec": port.spec.to_wire() | {"allocations": taken}}
+    await cloud.kube.apply(Port, body, FieldManager.OPERATOR)
+    await cloud.settle()
+    again = await cloud.get(Port, "one-net0")
+    assert [allocation.address for allocation in again.spec.allocations] != ["10.0.0.50"]
+    assert (await cloud.get(Port, "first")).spec.allocations == first.spec.allocations
+
+
+async def test_a_port_is_held_by_its_server(cloud: World) -> None:
+    await cloud.add_server("one")
+    await cloud.kube.delete(Port, "one-net0", "demo")
+    await cloud.settle()
+    assert (await cloud.get(Port, "one-net0")).is_deleting
+    assert "InUse" in cloud.events.reasons
+
+
+async def test_a_port_whose_server_is_gone_goes_too(cloud: World) -> None:
+    server = await cloud.add_server("one")
+    await cloud.kube.set_finalizers(server, ())
+    await cloud.kube.delete(Server, "one", "demo")
+    await cloud.settle()
+    assert await cloud.gone(Port, "one-net0")
+
+
+async def test_a_key_pair_shows_its_fingerprint(cloud: World) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
+    await cloud.make(KeyPair, "ops", "demo", publicKey=key)
+    await cloud.make(ServerGroup, "apart", "demo", policy="AntiAffinity")
+    await cloud.settle()
+    key_pair = await cloud.get(KeyPair, "ops")
+    assert key_pair.status.fingerprint.startswith("SHA256:")
+    assert cloud.ready(key_pair).status == "True"
+    assert cloud.ready(await cloud.get(ServerGroup, "apart")).status == "True"
+
+
+@pytest.mark.parametrize("key", ["ssh-ed25519", "ssh-ed25519 %%%", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M8"])
+def test_a_key_that_is_none_is_told(key: str) -> None:
+    assert isinstance(fingerprint(key), Stalls)
