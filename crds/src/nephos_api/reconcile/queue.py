@@ -15,8 +15,8 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from nephos_api.errors import NephosError, PermanentFault, Refused, TemporaryFault
-from nephos_api.reconcile.result import Done, Failed, Result, Retry, Wait
+from nephos_api.errors import PermanentFault, Refused, TemporaryFault
+from nephos_api.reconcile.result import Failed, Result, Retry, Wait
 
 K = TypeVar("K", bound=Hashable)
 log = structlog.get_logger(__name__)
@@ -37,6 +37,10 @@ class Backoff:
 
 _REFUSED_BACKOFF: Final = Backoff(first_s=5.0, most_s=300.0)
 """A refused request is a bug or missing rights: trying again soon can't help, but rights may come."""
+
+
+class _RefusedRetry(Retry):
+    pass
 
 
 class WorkQueue(Generic[K]):
@@ -124,28 +128,27 @@ class WorkQueue(Generic[K]):
         except PermanentFault as fault:
             return Failed(fault.reason, fault.message)
         except Refused as refusal:
-            log.error("request refused", key=str(key), code=refusal.code, message=refusal.message)
-            return Wait(f"the API server refuses: {refusal.message}", self._next_delay_s(key, _REFUSED_BACKOFF))
-        except (NephosError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            return _RefusedRetry(refusal.reason or "Refused", refusal.message)
+        except Exception as error:
             log.exception("reconcile failed", key=str(key))
             return Retry(type(error).__name__, str(error))
 
     def _settle(self, key: K, result: Result) -> None:
-        match result:
-            case Retry(reason=reason, message=message):
-                delay_s = self._next_delay_s(key, self._backoff)
-                log.warning("retry", key=str(key), reason=reason, message=message, delay_s=round(delay_s, 3))
-                self._again.discard(key)
-                self.add_after(key, delay_s)
-                return
-            case Wait(after_s=float() | int() as after_s):
-                self.add_after(key, after_s)
-            case Done() | Failed() | Wait():
-                self._failures.pop(key, None)
+        delay_s = self._delay_s(key, result)
         if key in self._again:
+            # What came meanwhile may be the remedy: it isn't kept waiting.
             self._again.discard(key)
             self.add(key)
+        elif delay_s is not None:
+            self.add_after(key, delay_s)
 
-    def _next_delay_s(self, key: K, backoff: Backoff) -> float:
-        self._failures[key] = self._failures.get(key, 0) + 1
-        return backoff.delay_s(self._failures[key])
+    def _delay_s(self, key: K, result: Result) -> float | None:
+        """Return when the key comes back by itself; None for not at all."""
+        if not isinstance(result, Retry):
+            self._failures.pop(key, None)
+            return result.after_s if isinstance(result, Wait) else None
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        backoff = _REFUSED_BACKOFF if isinstance(result, _RefusedRetry) else self._backoff
+        delay_s = backoff.delay_s(failures)
+        log.warning("retry", key=str(key), reason=result.reason, message=result.message, delay_s=round(delay_s, 3))
+        return delay_s
