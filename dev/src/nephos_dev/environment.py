@@ -1,7 +1,7 @@
 """What the cloud's processes are told through their environment: the names in one place."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,21 @@ def measure_machine(state: Path) -> Capacity:
     )
 
 
+def acceleration(cpu_flags: Collection[str], *, has_device: bool) -> str:
+    """Return how guests of the local cloud run: `kvm` only on a CPU that says it can.
+
+    Some machines offer a /dev/kvm without the CPU's virtualization, and guests do not boot with it.
+    """
+    return "kvm" if has_device and not {"vmx", "svm"}.isdisjoint(cpu_flags) else "tcg"
+
+
+def measure_acceleration() -> str:
+    """Return what this machine's guests run with: `kvm` or `tcg`."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return acceleration(flags, has_device=Path("/dev/kvm").exists())
+
+
 def operator(layout: Layout, replica: int) -> Mapping[str, str]:
     """Return the environment of replica `replica` (from 1) of the operator."""
     return _common(layout, layout.kubeconfigs / "nephos-operator") | {
@@ -70,9 +85,10 @@ def image_service(layout: Layout) -> Mapping[str, str]:
     }
 
 
-def agent(layout: Layout, host: HostLayout, capacity: Capacity) -> Mapping[str, str]:
+def agent(layout: Layout, host: HostLayout, capacity: Capacity, guests_run_with: str) -> Mapping[str, str]:
     """Return the environment of the agent of `host`; its paths are those inside the host."""
     return _common(layout, layout.kubeconfigs / host.name) | {
+        "NEPHOS_AGENT_ACCELERATION": guests_run_with,
         "NEPHOS_AGENT_CAPACITY_DISK_GIB": str(capacity.disk_gib),
         "NEPHOS_AGENT_CAPACITY_MEMORY_MIB": str(capacity.memory_mib),
         "NEPHOS_AGENT_CAPACITY_VCPUS": str(capacity.vcpus),

@@ -102,7 +102,7 @@ def programs(layout: Layout, host: HostLayout, capacity: Capacity, *, agent: boo
         name="agent",
         command=(str(_SCRIPTS / "nephos-agent"),),
         log=host.logs / "agent.log",
-        environment=environment.agent(layout, host, capacity),
+        environment=environment.agent(layout, host, capacity, environment.measure_acceleration()),
         autostart=True,
     )
     return (libvirtd, nephos_agent) if agent else (libvirtd,)

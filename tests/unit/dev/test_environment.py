@@ -32,7 +32,15 @@ def test_all_replicas_serve_admission_at_one_port_and_metrics_at_their_own() -> 
 
 def test_an_agent_knows_its_host_only() -> None:
     host = LAYOUT.host(2)
-    told = environment.agent(LAYOUT, host, Capacity(vcpus=1, memory_mib=1024, disk_gib=10))
+    told = environment.agent(LAYOUT, host, Capacity(vcpus=1, memory_mib=1024, disk_gib=10), "tcg")
     assert told["NEPHOS_HOST_NAME"] == "nephos-h2"
     assert told["NEPHOS_HOST_ADDRESS"] == str(host.address)
     assert told["KUBECONFIG"].endswith("/kubeconfigs/nephos-h2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "expected"),
+    [(["sse2", "svm"], True, "kvm"), (["vmx"], True, "kvm"), (["vmx"], False, "tcg"), (["sse2"], True, "tcg")],
+)
+def test_guests_run_in_hardware_only_where_the_cpu_can(flags: list[str], device: bool, expected: str) -> None:
+    assert environment.acceleration(flags, has_device=device) == expected
