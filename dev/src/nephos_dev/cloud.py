@@ -77,7 +77,8 @@ class Cloud:
         layout = self.layout
         with step(self._progress, "end all processes"):
             first = [self.supervisor.pid()] if self.supervisor.answers() else []
-            processes.end_all(hosts.mount_namespaces(self.hosts), layout.state, first=first)
+            namespaces = (*hosts.mount_namespaces(self.hosts), *hosts.network_namespaces(self.hosts))
+            processes.end_all(namespaces, layout.state, first=first)
         with step(self._progress, "remove namespaces and interfaces"):
             for host in self.hosts:
                 underlay.remove_namespace(host.netns)

@@ -12,29 +12,22 @@ _PROC = Path("/proc")
 _GONE_TIMEOUT_S = 30
 
 
-def find(mount_namespaces: Iterable[str], state: Path | None = None) -> set[int]:
-    """Return the processes in those mount namespaces, and those that carry the mark of the cloud in `state`.
+def find(namespaces: Iterable[str], state: Path | None = None) -> set[int]:
+    """Return the processes in those mount or network namespaces, and those with the mark of the cloud in `state`.
 
-    QEMU and its like lose the environment, but never leave the host's mount namespace.
+    QEMU and its like lose the environment, but never leave the host's mount namespace; a pod's containers have mounts
+    of their own, but the host's network.
     """
-    namespaces = set(mount_namespaces) - {mount_namespace(os.getpid()), ""}
+    foreign = set(namespaces) - _namespaces(os.getpid()) - {""}
     mark = f"{MARK}={state}".encode() if state else None
     found = set()
     for entry in _PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         pid = int(entry.name)
-        if (mark and _carries(entry, mark)) or mount_namespace(pid) in namespaces:
+        if (mark and _carries(entry, mark)) or foreign & _namespaces(pid):
             found.add(pid)
     return found
-
-
-def mount_namespace(pid: int) -> str:
-    """Return the mount namespace of a process (`mnt:[4026531841]`), or an empty string if it is gone."""
-    try:
-        return str((_PROC / str(pid) / "ns" / "mnt").readlink())
-    except OSError:
-        return ""
 
 
 def boot_id() -> str:
@@ -50,9 +43,9 @@ def recorded_namespace(record: Path) -> str:
     return namespace if boot == boot_id() else ""
 
 
-def end_all(mount_namespaces: Iterable[str], state: Path | None = None, *, first: Iterable[int] = ()) -> None:
+def end_all(namespaces: Iterable[str], state: Path | None = None, *, first: Iterable[int] = ()) -> None:
     """Kill what `find` returns until none is left; `first` are the supervisors, which would start others again."""
-    namespaces = tuple(mount_namespaces)
+    namespaces = tuple(namespaces)
     for pid in first:
         _kill(pid)
 
@@ -64,6 +57,15 @@ def end_all(mount_namespaces: Iterable[str], state: Path | None = None, *, first
             raise NotYet(f"processes {sorted(left)} are still there")
 
     wait_for(none_left, what="all processes end", timeout_s=_GONE_TIMEOUT_S)
+
+
+def _namespaces(pid: int) -> set[str]:
+    """Return the mount and the network namespace of a process (`mnt:[4026531841]`), or nothing if it is gone."""
+    folder = _PROC / str(pid) / "ns"
+    try:
+        return {str((folder / kind).readlink()) for kind in ("mnt", "net")}
+    except OSError:
+        return set()
 
 
 def _carries(entry: Path, mark: bytes) -> bool:
