@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
+
+import click
+import structlog
 
 from nephos_agent.agent import Agent, Host
 from nephos_agent.compute.memory import MemoryCompute
 from nephos_agent.config import Config
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.storage.memory import MemoryStorage
+from nephos_api.kube.client import connect
 from nephos_api.kube.protocol import Kubernetes
 
 _FIRST_ADDRESS: Final = IPv4Address("172.31.0.1")
@@ -53,3 +58,20 @@ async def run_simulated_hosts(count: int, kubernetes: Kubernetes, *, cloud_id: s
         async with asyncio.TaskGroup() as tasks:
             for agent in simulated_agents(count, kubernetes, cloud_id, Path(folder)):
                 tasks.create_task(agent.run())
+
+
+@click.command()
+@click.option("--hosts", default=10, show_default=True, help="How many hosts.")
+def main(hosts: int) -> None:
+    """Run simulated hosts against the API server of $KUBECONFIG until interrupted."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    asyncio.run(_run(hosts))
+
+
+async def _run(hosts: int) -> None:
+    async with connect(user_agent="nephos-simulation") as kubernetes:
+        await run_simulated_hosts(hosts, kubernetes)
+
+
+if __name__ == "__main__":
+    main()
