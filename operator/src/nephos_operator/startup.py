@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from nephos_operator.context import Context, follow
 from nephos_operator.engine import Engine
 from nephos_operator.heartbeats import Heartbeats, lease_informer
 from nephos_operator.ledger import Ledger
+from nephos_operator.logs import configure_logs
 from nephos_operator.store import Store
 from nephos_operator.writes import LeaderWrites
 
@@ -87,38 +87,6 @@ def main(
         sweep_s=sweep_seconds,
     )
     asyncio.run(run(options))
-
-
-def configure_logs(level: str) -> None:
-    """Log JSON lines, those of libraries too; kopf speaks up only when something is wrong."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 
 async def run(options: Options) -> None:
