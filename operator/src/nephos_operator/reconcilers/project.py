@@ -12,6 +12,7 @@ from nephos_api.resources.project import Member, MemberKind, ProjectPhase, Proje
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.kinds import Namespace
 from nephos_operator.statuses import ready, told, write
+from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 EMPTIED_IN_ORDER: Final = (
@@ -185,8 +186,9 @@ async def _delete_step(project: Project, kinds: tuple[str, ...], left: list[Reso
         conditions=told(project, waits, context),
     )
     await write(project, status, context)
-    for resource in left:
-        if not resource.is_deleting:
-            key = resource.key
-            await context.kube.delete(type(resource), key.name, key.namespace, uid=resource.uid)
+    await together(
+        context.kube.delete(type(resource), resource.key.name, resource.key.namespace, uid=resource.uid)
+        for resource in left
+        if not resource.is_deleting
+    )
     return Wait(waits.message)

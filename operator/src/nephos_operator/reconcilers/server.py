@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from nephos_api.identity import port_name
 from nephos_api.kube.protocol import FieldManager
@@ -25,6 +23,7 @@ from nephos_operator.reconcilers import server_ports
 from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
 from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
 from nephos_operator.statuses import may_come_soon
+from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 MOST_ATTEMPTS: Final = 3
@@ -162,7 +161,7 @@ async def _write_placement(server: Server, planned: Placement, context: Context)
         spec = server_ports.port_spec(server, interface, uids[interface.name], held, planned.host)
         body = server_ports.port_body(server, interface, spec)
         writes.append(_write_port(server_ports.own_port(server, interface.name, context), body, context))
-    await all_or_first_error(writes)
+    await together(writes)
     if is_refused(server) and server.status.placement_refused:
         reason = server.status.placement_refused.reason
         context.events.warning(server, "Refused", f"Host {server.status.host} refused it: {reason}")
@@ -236,7 +235,7 @@ async def _delete(server: Server, context: Context) -> Result:
     context.ledger.forget(server.uid)
     context.refusals.pop(server.uid, None)
     ports = context.store.ports.by("server_uid", server.uid)
-    await all_or_first_error(
+    await together(
         context.kube.delete(Port, port.metadata.name, port.metadata.namespace, uid=port.uid)
         for port in ports
         if not port.is_deleting
@@ -246,10 +245,3 @@ async def _delete(server: Server, context: Context) -> Result:
         context.addresses.cancel(context.store.ports.key(name, server.metadata.namespace))
     await release_finalizer(server, context)
     return Done()
-
-
-async def all_or_first_error(calls: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """Await all calls together; when all have ended, raise the first error there was."""
-    for result in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
