@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nephos_api.errors import Conflict, Expired
+from nephos_api.errors import Expired
 from nephos_api.kube.client import KubernetesClient
 from nephos_api.kube.informer import Informer
-from nephos_api.kube.protocol import EventType, FieldManager, Selection
+from nephos_api.kube.protocol import EventType, Selection
 from nephos_api.resources import Network, Port, Server
 from nephos_dev.cloud import Cloud
 
@@ -135,60 +135,3 @@ async def test_watches_get_bookmarks_or_events_with_their_versions(api: Api, kub
                 assert event.resource_version == event.resource.metadata.resource_version
                 break
     api.remove(body)
-
-
-class TestFieldManagers:
-    """One writer a field, by server-side apply of the status."""
-
-    async def test_operator_and_agent_keep_each_other_s_fields(self, api: Api, kubernetes: KubernetesClient) -> None:
-        body = manifest("Server", {"flavor": "tiny", "image": "tiny"})
-        api.create(body).accepted()
-        server = await kubernetes.get(Server, body["metadata"]["name"], "first")
-        assert server is not None
-        ready = {"type": "Ready", "status": "False", "reason": "Building", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        both = {"host": "h1", "placementEpoch": 1, "phase": "Build", "conditions": [ready]}
-        server = await kubernetes.apply_status(server, both, FieldManager.OPERATOR)
-        server = await kubernetes.apply_status(server, {"phase": "Active", "conditions": [ready]}, FieldManager.AGENT)
-        server = await kubernetes.apply_status(server, {"host": "h1", "placementEpoch": 1}, FieldManager.OPERATOR)
-        assert (server.status.host, server.status.phase) == ("h1", "Active")
-        assert [condition.type for condition in server.status.conditions] == ["Ready"]
-        server = await kubernetes.apply_status(server, {"host": "h1"}, FieldManager.OPERATOR)
-        assert server.status.placement_epoch is None
-        api.remove(body)
-
-    async def test_an_apply_without_a_change_is_no_write(self, api: Api, kubernetes: KubernetesClient) -> None:
-        body = manifest("Network", {})
-        api.create(body).accepted()
-        network = await kubernetes.get(Network, body["metadata"]["name"], "first")
-        assert network is not None
-        first = await kubernetes.apply_status(network, {"vni": 7}, FieldManager.OPERATOR)
-        second = await kubernetes.apply_status(network, {"vni": 7}, FieldManager.OPERATOR)
-        assert first.metadata.resource_version == second.metadata.resource_version
-        api.remove(body)
-
-    async def test_a_guarded_apply_refuses_an_old_picture(self, api: Api, kubernetes: KubernetesClient) -> None:
-        body = manifest("Network", {})
-        api.create(body).accepted()
-        network = await kubernetes.get(Network, body["metadata"]["name"], "first")
-        assert network is not None
-        await kubernetes.apply_status(network, {"vni": 7}, FieldManager.OPERATOR, guard=True)
-        with pytest.raises(Conflict):
-            await kubernetes.apply_status(network, {"vni": 8}, FieldManager.OPERATOR, guard=True)
-        api.remove(body)
-
-    async def test_a_status_never_lands_on_a_new_object_of_the_same_name(
-        self, api: Api, kubernetes: KubernetesClient
-    ) -> None:
-        body = manifest("Network", {})
-        api.create(body).accepted()
-        network = await kubernetes.get(Network, body["metadata"]["name"], "first")
-        assert network is not None
-        api.remove(body)
-        with pytest.raises(Conflict):
-            await kubernetes.apply_status(network, {"vni": 7}, FieldManager.OPERATOR)
-        api.create(body).accepted()
-        with pytest.raises(Conflict):
-            await kubernetes.apply_status(network, {"vni": 7}, FieldManager.OPERATOR)
-        await kubernetes.delete(Network, network.metadata.name, "first", uid=network.uid)
-        assert "deletionTimestamp" not in api.get(body).accepted()["metadata"]
-        api.remove(body)

@@ -134,9 +134,6 @@ class MemoryKubernetes:
                 return self._list_bodies(address, query or {})
             case "POST":
                 name = given["metadata"].get("name") or f"{given['metadata']['generateName']}{self._store.version}"
-                given["metadata"] = {**given["metadata"], "name": name}
-                if address.namespace:
-                    given["metadata"]["namespace"] = address.namespace
                 return self._create(address._replace(name=name), given).body
             case "PATCH" if query and "fieldManager" in query:
                 return self._apply(address, given, query["fieldManager"], subresource).body
@@ -152,11 +149,11 @@ class MemoryKubernetes:
 
     # How writes end in the store.
 
-    def _create(self, address: Address, body: dict[str, Any], manager: str = "", status: bool = False) -> Entry:
+    def _create(self, address: Address, body: dict[str, Any], manager: str = "") -> Entry:
+        body["metadata"] = {**body["metadata"], **_naming(address)}
         kind = _kind_of(address)
         if kind is not None:
-            if not status:
-                body.pop("status", None)
+            body.pop("status", None)
             if kind in CLEANED_KINDS:
                 finalizers = body["metadata"].get("finalizers") or []
                 body["metadata"] = {
@@ -247,6 +244,10 @@ def _event(kind: type[R], change: Change, matches: Callable[[Body], bool]) -> Wa
 
 def _address(kind: type[Resource], name: str, namespace: str | None) -> Address:
     return Address(kind.info.api_version, kind.info.plural, namespace if kind.info.namespaced else None, name)
+
+
+def _naming(address: Address) -> dict[str, str]:
+    return {"name": address.name} | ({"namespace": address.namespace} if address.namespace else {})
 
 
 def _parse_path(path: str) -> tuple[Address, str]:
