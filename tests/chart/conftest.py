@@ -21,6 +21,11 @@ Document = dict[str, Any]
 Render = Callable[..., list[Document]]
 
 
+def cloud_name() -> str:
+    """The name of the cloud that these tests make."""
+    return os.environ.get("NEPHOS_TEST_CLOUD", "test")
+
+
 @pytest.fixture(scope="session")
 def helm() -> Path:
     """The pinned Helm."""
@@ -51,10 +56,10 @@ def render(helm: Path, tmp_path: Path) -> Render:
     return template
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def control_plane() -> Iterator[Cloud]:
     """A real API server with the cloud's kinds and rules."""
-    cloud = Cloud(os.environ.get("NEPHOS_TEST_CLOUD", "test"))
+    cloud = Cloud(cloud_name())
     cloud.up(CONTROL_PLANE_ONLY)
     yield cloud
     cloud.down()
