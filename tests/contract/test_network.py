@@ -7,8 +7,10 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -40,21 +42,27 @@ class OneServer:
         return MetadataGuest(Server(metadata=metadata, spec=ServerSpec(flavor="tiny", image="tiny")), (), "az1")
 
 
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+@asynccontextmanager
+async def _running_lab(folder: Path) -> AsyncIterator[Lab]:
     servers: list[MetadataServer] = []
 
     def services() -> MetadataServer:
         servers.append(MetadataServer(OneServer()))
         return servers[-1]
 
-    built = await lab_module.build(tmp_path, services)
+    built = await lab_module.build(folder, services)
     try:
         yield built
     finally:
         for server in servers:
             await server.close()
         await built.close()
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with _running_lab(tmp_path) as running:
+        yield running
 
 
 @dataclass
@@ -88,14 +96,13 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield World(twin, "h1", "192.0.2.1", changed, open_in_memory)
         await twin.close()
         return
-    lab = await lab_module.build(tmp_path, lambda: MetadataServer(OneServer()))
+    async with _running_lab(tmp_path) as lab:
 
-    def open_in_kernel(port_uid: str) -> Callable[[], None]:
-        descriptor = inside(lab.one.namespace, lambda: lab_module.open_tap(tap_name(port_uid)))
-        return lambda: os.close(descriptor)
+        def open_in_kernel(port_uid: str) -> Callable[[], None]:
+            descriptor = inside(lab.one.namespace, lambda: lab_module.open_tap(tap_name(port_uid)))
+            return lambda: os.close(descriptor)
 
-    yield World(lab.one.driver, "h1", "192.0.2.1", lab.one.changed, open_in_kernel)
-    await lab.close()
+        yield World(lab.one.driver, "h1", "192.0.2.1", lab.one.changed, open_in_kernel)
 
 
 # Both drivers
@@ -485,8 +492,7 @@ class Resolver(asyncio.DatagramProtocol):
     """Answers every question for an IPv4 address."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         end = data.index(b"\0", 12) + 5

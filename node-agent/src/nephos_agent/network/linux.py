@@ -69,7 +69,7 @@ class LinuxNetwork:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._relay.close()
         if self._started:
-            self._started.events.close(asyncio.get_running_loop())
+            self._started.events.unwatch(asyncio.get_running_loop())
             await self._run(self._started.close)
         self._thread.shutdown()
 
@@ -83,8 +83,10 @@ class LinuxNetwork:
             await self._refresh_if_stale()
             changes = await self._run(lambda: self._worker.plan(network))
             outcome = await self._change(network.uid, changes) if changes else None
+            if outcome and outcome.is_fresh:
+                await self._leave(network.uid)
             self._services.describe(network.uid, local_ports(network, self._settings.host))
-            if (outcome and outcome.is_fresh) or not self._services.is_serving(network.uid):
+            if not self._services.is_serving(network.uid):
                 sockets = await self._run(lambda: self._worker.sockets(network.uid))
                 await self._services.serve(network.uid, sockets.metadata)
                 await self._relay.serve(network.uid, sockets.names_udp, sockets.names_tcp)
@@ -105,8 +107,7 @@ class LinuxNetwork:
         """See ``NetworkDriver.remove``."""
         async with self._locks[network_uid]:
             await self._refresh_if_stale()
-            await self._services.leave(network_uid)
-            self._relay.leave(network_uid)
+            await self._leave(network_uid)
             changes = await self._run(lambda: self._worker.plan_removal(network_uid))
             await self._launcher.stop(network_names(network_uid, self._settings.namespace_prefix).unit)
             await self._change(network_uid, changes)
@@ -118,6 +119,10 @@ class LinuxNetwork:
         if self._started is None:
             raise TemporaryFault("the network driver is not started", reason="NotStarted")
         return self._started
+
+    async def _leave(self, network_uid: str) -> None:
+        await self._services.leave(network_uid)
+        self._relay.leave(network_uid)
 
     async def _change(self, network_uid: str, changes: Plan) -> Outcome:
         unit = network_names(network_uid, self._settings.namespace_prefix).unit

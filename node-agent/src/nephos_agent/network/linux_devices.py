@@ -142,7 +142,8 @@ class Devices:
         link = self._tenants.get(name)
         if link is None or link.index != index or not link.is_up:
             return False
-        return bridge is None or link.master == self.index(bridge)
+        master = self._tenants.get(bridge) if bridge is not None else None
+        return bridge is None or (master is not None and link.master == master.index)
 
     def waiting_taps(self) -> frozenset[str]:
         """Return the names of this cloud's taps that are in the host's namespace still."""

@@ -60,11 +60,15 @@ class EventSockets:
         for each in (self._links, self._rules):
             loop.add_reader(each, on_readable)
 
-    def close(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stop listening."""
+    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have nobody called any more."""
         for each in (self._links, self._rules):
             loop.remove_reader(each)
-            each.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._links.close()
+        self._rules.close()
 
     def links(self) -> list[LinkEvent]:
         """Return what was said of links since the last call. Raises ``EventLost``."""

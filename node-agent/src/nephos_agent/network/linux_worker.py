@@ -58,7 +58,12 @@ class Worker:
         self.networks: frozenset[str] = frozenset()
         """UIDs of the networks that the host carries."""
         self._is_stale = True
-        self.refresh(units)
+        try:
+            self.refresh(units)
+        except BaseException:
+            self.events.close()
+            self._kernel.close()
+            raise
 
     def _publish(self) -> None:
         """Put out what other threads may read at any time."""
@@ -68,6 +73,7 @@ class Worker:
 
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
+        self.events.close()
         self._kernel.close()
 
     @property
@@ -187,10 +193,10 @@ class Worker:
 
     def _is_disturbed(self, event: LinkEvent) -> bool:
         """Tell whether the event shows another's doing; what it says in passing is checked against what is."""
-        tap = self._picture.tap(event.name)
-        looks_moved = tap is not None and event.master is not None and event.master != self._indices.get(tap.bridge)
+        bridge = self._picture.bridge_of(event.name)
+        looks_moved = bridge is not None and event.master != self._indices.get(bridge)
         looks_wrong = event.is_gone or not event.is_up or looks_moved
-        return looks_wrong and not self._kernel.devices.is_port(event.name, event.index, tap.bridge if tap else None)
+        return looks_wrong and not self._kernel.devices.is_port(event.name, event.index, bridge)
 
     def _was_closed(self, event: LinkEvent) -> bool:
         """Tell whether the event says that QEMU let go of a tap; take note of it."""

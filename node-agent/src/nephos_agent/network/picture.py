@@ -53,6 +53,11 @@ class Picture:
         """Return the tap of that name, if it is bridged."""
         return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Tap)), None)
 
+    def bridge_of(self, device: str) -> str | None:
+        """Return the bridge that the device is a port of."""
+        facts = self._by_device.get(device, {}).values()
+        return next((fact.bridge for fact in facts if isinstance(fact, (Tap, Vxlan, Service))), None)
+
     def network_of(self, device: str) -> str | None:
         """Return the UID of the network that the device belongs to."""
         for fact in self._by_device.get(device, {}).values():
