@@ -95,6 +95,8 @@ class BringUp:
         layout = self.layout
         layout.logs.mkdir(parents=True, exist_ok=True)
         layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings = environment.shell_settings(layout, binaries.folder_of(binaries.CONTROL_PLANE))
+        files.write(layout.shell_settings, settings)
         underlay.ensure_underlay(layout)
         credentials.ensure_control_plane(layout)
         credentials.ensure_cloud(layout)

@@ -60,7 +60,7 @@ def up(
     cloud = Cloud(progress=Lines(_console))
     plan = Plan(hosts=hosts, operators=operators, image_service=image_service, agents=agents, catalog=catalog)
     cloud.up(CONTROL_PLANE_ONLY if control_plane_only else plan)
-    _console.print(f"Up after {time.monotonic() - begun:.1f} s. export KUBECONFIG={cloud.layout.kubeconfig}")
+    _console.print(f"Up after {time.monotonic() - begun:.1f} s. For this shell: . {cloud.layout.shell_settings}")
 
 
 @main.command()

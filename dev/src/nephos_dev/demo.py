@@ -118,7 +118,7 @@ def _show(cloud: Cloud, screen: Screen, lines: list[str]) -> None:
 def _show_next(cloud: Cloud, screen: Screen, servers: dict[str, dict[str, Any]]) -> None:
     two = servers["two"]
     commands = (
-        (f"export KUBECONFIG={cloud.layout.kubeconfig}", "then kubectl is yours"),
+        (f". {cloud.layout.shell_settings.relative_to(WORK_TREE)}", "kubectl and nephos-dev for this shell"),
         ("kubectl -n first describe server one", "what happened, and why"),
         (f"nephos-dev console first {_SERVERS[0]}", "its serial console: root, no password; Ctrl-] leaves"),
         (f"nephos-dev kill {two['status']['host']}/agent", "and see that the guest does not notice"),

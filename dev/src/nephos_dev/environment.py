@@ -1,6 +1,7 @@
 """What the cloud's processes are told through their environment: the names in one place."""
 
 import os
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,16 @@ def agent(layout: Layout, host: HostLayout, capacity: Capacity, guests_run_with:
         "NEPHOS_TLS_CERT": "/etc/pki/libvirt/clientcert.pem",
         "NEPHOS_TLS_KEY": "/etc/pki/libvirt/private/clientkey.pem",
     }
+
+
+def shell_settings(layout: Layout, binaries: Path) -> str:
+    """Return what a person's shell sources to use this cloud with the kubectl that fits it."""
+    path = ":".join(shlex.quote(str(folder)) for folder in (binaries, layout.work_tree / ".venv" / "bin"))
+    return (
+        f"export KUBECONFIG={shlex.quote(str(layout.kubeconfig))}\n"
+        f"export NEPHOS_CLOUD={layout.name}\n"
+        f'export PATH={path}:"$PATH"\n'
+    )
 
 
 def _common(layout: Layout, kubeconfig: Path) -> dict[str, str]:

@@ -116,6 +116,11 @@ class Layout:
         return self.state / "kubeconfig"
 
     @property
+    def shell_settings(self) -> Path:
+        """What a shell sources to have this cloud's kubectl and nephos-dev."""
+        return self.state / "env"
+
+    @property
     def kubeconfigs(self) -> Path:
         """The kubeconfigs of the cloud's components."""
         return self.state / "kubeconfigs"

@@ -19,7 +19,9 @@ def show_status(cloud: Cloud, screen: Screen) -> None:
         screen.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)), highlight=False)
     hosts = cloud.cluster.try_kubectl("get", "hosts.nephos.cloud")
     screen.print(f"\n{(hosts.stdout or hosts.stderr).rstrip()}", highlight=False, markup=False)
-    screen.print(f"\nexport KUBECONFIG={cloud.layout.kubeconfig}", highlight=False, markup=False)
+    screen.print(
+        f"\nkubectl and nephos-dev for this shell: . {cloud.layout.shell_settings}", highlight=False, markup=False
+    )
 
 
 def _columns(state: ProcessState) -> tuple[str, str, str, str]:

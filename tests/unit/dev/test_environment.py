@@ -44,3 +44,10 @@ def test_an_agent_knows_its_host_only() -> None:
 )
 def test_guests_run_in_hardware_only_where_the_cpu_can(flags: list[str], device: bool, expected: str) -> None:
     assert environment.acceleration(flags, has_device=device) == expected
+
+
+def test_a_shell_gets_the_clouds_own_kubectl_before_the_machines() -> None:
+    script = environment.shell_settings(LAYOUT, Path("/cache/bin/controlplane-1"))
+    assert "export PATH=/cache/bin/controlplane-1:" in script
+    assert script.rstrip().endswith(':"$PATH"')
+    assert f"export KUBECONFIG={LAYOUT.kubeconfig}" in script
