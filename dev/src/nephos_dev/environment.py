@@ -1,11 +1,13 @@
 """What the cloud's processes are told through their environment: the names in one place."""
 
+import json
 import os
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.layout import HostLayout, Layout
 
 SYSTEM_NAMESPACE = "nephos-system"
@@ -34,13 +36,21 @@ def divide(machine: Capacity, hosts: int) -> Capacity:
 
 
 def measure_machine(state: Path) -> Capacity:
-    """Return the machine's CPUs, its memory and what is free where `state` lies."""
+    """Return the machine's CPUs, its memory, and what was free where `state` lies when the cloud was first measured.
+
+    Kept, because the cloud's own guests fill the disk, and agents are restarted when their share changes.
+    """
+    record = state / "machine.json"
+    if record.is_file():
+        return Capacity(**json.loads(record.read_text()))
     disk = os.statvfs(state)
-    return Capacity(
+    measured = Capacity(
         vcpus=os.cpu_count() or 1,
         memory_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024),
         disk_gib=disk.f_bavail * disk.f_frsize // (1024 * 1024 * _MIB_PER_GIB),
     )
+    files.write(record, json.dumps(asdict(measured)))
+    return measured
 
 
 def acceleration(cpu_flags: Collection[str], *, has_device: bool) -> str:

@@ -23,6 +23,13 @@ def test_hosts_divide_the_machine(hosts: int, share: Capacity) -> None:
     assert divide(Capacity(vcpus=2, memory_mib=24_576, disk_gib=70), hosts) == share
 
 
+def test_a_share_stays_when_the_disk_fills(tmp_path: Path) -> None:
+    measured = environment.measure_machine(tmp_path)
+    assert environment.measure_machine(tmp_path) == measured
+    (tmp_path / "machine.json").write_text('{"vcpus": 64, "memory_mib": 1024, "disk_gib": 3}')
+    assert environment.measure_machine(tmp_path) == Capacity(vcpus=64, memory_mib=1024, disk_gib=3)
+
+
 def test_all_replicas_serve_admission_at_one_port_and_metrics_at_their_own() -> None:
     first, second = environment.operator(LAYOUT, 1), environment.operator(LAYOUT, 2)
     assert first["NEPHOS_WEBHOOK_PORT"] == second["NEPHOS_WEBHOOK_PORT"]
