@@ -84,17 +84,19 @@ class Api:
         path = collection_path(INFO[manifest["kind"]], manifest["metadata"].get("namespace"))
         return self.call("POST", path, manifest, user=user, node=node, **query)
 
-    def patch(self, manifest: Mapping[str, Any], change: Mapping[str, Any], *, sub: str = "", **named: str) -> Answer:
+    def patch(
+        self, manifest: Mapping[str, Any], change: Mapping[str, Any], *, sub: str = "", user: str = "", node: str = ""
+    ) -> Answer:
         """Change an object, or a subresource of it, by a merge patch."""
-        return self.call("PATCH", _path(manifest) + (f"/{sub}" if sub else ""), change, **named)
+        return self.call("PATCH", _path(manifest) + (f"/{sub}" if sub else ""), change, user=user, node=node)
 
     def get(self, manifest: Mapping[str, Any]) -> Answer:
         """Read an object."""
         return self.call("GET", _path(manifest))
 
-    def delete(self, manifest: Mapping[str, Any], **named: str) -> Answer:
+    def delete(self, manifest: Mapping[str, Any]) -> Answer:
         """Delete an object."""
-        return self.call("DELETE", _path(manifest), **named)
+        return self.call("DELETE", _path(manifest))
 
     def remove(self, manifest: Mapping[str, Any]) -> None:
         """Delete an object, doing the operator's part of it."""

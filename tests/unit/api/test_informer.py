@@ -3,21 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nephos_api.kube.informer import Informer
 from nephos_api.kube.memory import MemoryKubernetes
-from nephos_api.kube.protocol import FieldManager, Kubernetes, Listing, Selection
-from nephos_api.metadata import Key
+from nephos_api.kube.protocol import FieldManager, Kubernetes, Listing, Selection, WatchEvent
+from nephos_api.metadata import Key, Resource
 from nephos_api.reconcile.queue import Backoff
 from nephos_api.resources import Network, Server
 
 SOON = Backoff(first_s=0.001, most_s=0.002)
 WITHIN_S = 10
+R = TypeVar("R", bound=Resource)
 Change = tuple[Network | None, Network | None]
 
 
@@ -118,10 +118,9 @@ async def test_nothing_is_told_while_the_server_is_away() -> None:
 
 
 async def test_an_object_that_was_replaced_unseen_is_told_as_gone_and_new() -> None:
-    kubernetes, picture = MemoryKubernetes(), Picture()
+    kubernetes, picture = _WithoutWatch(), Picture()
     first = kubernetes.seed(Network, body("a"))
-    lost = _WithoutWatch(kubernetes)
-    informer = informer_of(lost, picture)
+    informer = informer_of(kubernetes, picture)
     async with running(informer):
         await informer.synced.wait()
         await kubernetes.delete(Network, "a", "demo")
@@ -131,13 +130,12 @@ async def test_an_object_that_was_replaced_unseen_is_told_as_gone_and_new() -> N
 
 
 async def test_what_does_not_fit_its_model_any_more_is_not_gone() -> None:
-    kubernetes, picture = MemoryKubernetes(), Picture()
+    kubernetes, picture = _Unreadable(), Picture()
     kubernetes.seed(Network, body("a"))
-    unreadable = _Unreadable(kubernetes)
-    informer = informer_of(unreadable, picture)
+    informer = informer_of(kubernetes, picture)
     async with running(informer):
         await informer.synced.wait()
-        unreadable.hidden = True
+        kubernetes.hidden = True
         await informer.resync()
         assert informer.get("a", "demo") is not None
         assert len(picture.changes) == 1
@@ -165,10 +163,8 @@ async def test_an_object_that_leaves_the_selection_is_gone() -> None:
     assert names == [(False, True), (True, False)]
 
 
-async def test_a_server_that_ends_every_watch_at_once_is_not_called_in_a_busy_loop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    kubernetes = _WithoutWatch(MemoryKubernetes(), ends=True)
+async def test_a_server_that_ends_every_watch_at_once_is_not_called_in_a_busy_loop() -> None:
+    kubernetes = _WithoutWatch(ends=True)
     informer = Informer(Network, Selection(), kubernetes, Picture(), backoff=Backoff(first_s=3600, most_s=3600))
     async with running(informer):
         await informer.synced.wait()
@@ -232,37 +228,30 @@ async def _write(kubernetes: MemoryKubernetes, step: str, name: str, mtu: int) -
     kubernetes._store.unavailable = away
 
 
-class _WithoutWatch:
+class _WithoutWatch(MemoryKubernetes):
     """A server whose watches show nothing."""
 
-    def __init__(self, kubernetes: MemoryKubernetes, *, ends: bool = False) -> None:
-        self._kubernetes = kubernetes
+    def __init__(self, *, ends: bool = False) -> None:
+        super().__init__()
         self._ends = ends
         self.watches = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kubernetes, name)
-
-    async def watch(self, kind: Any, selection: Selection, resource_version: str) -> AsyncIterator[Any]:
+    async def watch(self, kind: type[R], selection: Selection, resource_version: str) -> AsyncIterator[WatchEvent[R]]:
         self.watches += 1
         if not self._ends:
             await asyncio.Event().wait()
-        for nothing in ():
-            yield nothing
+        nothing: tuple[WatchEvent[R], ...] = ()
+        for event in nothing:
+            yield event
 
 
-class _Unreadable:
-    """A server of a newer version, some of whose objects don't fit our models."""
+class _Unreadable(MemoryKubernetes):
+    """A server of a newer version, whose objects don't fit our models."""
 
-    def __init__(self, kubernetes: MemoryKubernetes) -> None:
-        self._kubernetes = kubernetes
-        self.hidden = False
+    hidden = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._kubernetes, name)
-
-    async def list(self, kind: Any, selection: Selection) -> Listing[Any]:
-        listing = await self._kubernetes.list(kind, selection)
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+        listing = await super().list(kind, selection)
         if not self.hidden:
             return listing
         return Listing((), listing.resource_version, frozenset(item.key for item in listing.items))

@@ -49,23 +49,23 @@ class Quota(ApiModel):
     """How much the project may have at one time; -1 means unlimited. The defaults are OpenStack's."""
 
     instances: Limit = 10
-    """Servers."""
+    """Servers, whatever their phase."""
     cores: Limit = 20
     """vCPUs of all Servers."""
     ram_mib: Annotated[Limit, Field(alias="ramMiB")] = 51_200
     """Memory of all Servers in MiB."""
     key_pairs: Limit = 100
-    """KeyPairs."""
+    """KeyPairs in the project."""
     server_groups: Limit = 10
-    """ServerGroups."""
+    """ServerGroups in the project."""
     server_group_members: Limit = 10
     """Servers in one ServerGroup."""
     metadata_items: Limit = 128
     """Entries of one Server's metadata."""
     networks: Limit = 100
-    """Networks."""
+    """Networks in the project."""
     subnets: Limit = 100
-    """Subnets."""
+    """Subnets in the project."""
     ports: Limit = 500
     """Ports, those of Servers included."""
 
