@@ -103,8 +103,16 @@ def point_at(configuration: Mapping[str, Any], url: str, authority: bytes) -> di
 
 
 def install_catalog(cluster: Cluster, image: BuiltImage) -> None:
-    """Apply the catalog: its reader role for everyone who can log in, Flavor and Image `tiny`."""
-    cluster.apply_objects(*catalog_reader(), *tiny(image))
+    """Apply the catalog: its reader role for everyone who can log in, Flavor and Image `tiny`.
+
+    An Image of older bytes makes way: its source cannot be changed, and Servers made from it do not need it.
+    """
+    flavor, wanted = tiny(image)
+    told = f"--namespace={CATALOG_NAMESPACE}", "--output=jsonpath={.spec.source.sha256}"
+    known = cluster.try_kubectl("get", "images.nephos.cloud", "tiny", *told)
+    if known.returncode == 0 and known.stdout != image.sha256:
+        cluster.kubectl("delete", "images.nephos.cloud", "tiny", f"--namespace={CATALOG_NAMESPACE}", "--timeout=30s")
+    cluster.apply_objects(*catalog_reader(), flavor, wanted)
 
 
 def catalog_reader() -> tuple[dict[str, Any], ...]:
