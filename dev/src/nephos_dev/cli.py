@@ -14,6 +14,7 @@ from nephos_dev.binaries import TOOLSETS, ensure
 from nephos_dev.claim import ClaimError
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud, Plan
 from nephos_dev.demo import run as run_demo
+from nephos_dev.images.command import image
 from nephos_dev.layers import LAYERS, run_layers
 from nephos_dev.layout import LayoutError
 from nephos_dev.progress import FailureError, Lines, StepError, show_failure
@@ -42,6 +43,9 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
 @click.group()
 def main() -> None:
     """The local cloud: a real control plane and hosts in network namespaces. NEPHOS_CLOUD names it."""
+
+
+main.add_command(image)
 
 
 @main.command()

@@ -36,8 +36,9 @@ def parse_uris(output: str, *, expected: int) -> list[DebianPackage]:
     """Read the lines of `apt-get download --print-uris`, sorted by file name."""
     matches = [match for line in output.splitlines() if (match := _URI_LINE.match(line))]
     if len(matches) != expected:
-        raise ImageBuildError(f"find packages: apt named {len(matches)} files for {expected} packages: {output.strip()}")
-    return sorted((DebianPackage(match["file"], match["sha256"]) for match in matches), key=lambda package: package.file)
+        raise ImageBuildError(f"find packages: apt named {len(matches)} files, not {expected}: {output.strip()}")
+    packages = (DebianPackage(match["file"], match["sha256"]) for match in matches)
+    return sorted(packages, key=lambda package: package.file)
 
 
 def kernel_package(tools: Tools, meta_package: str) -> str:
@@ -69,7 +70,7 @@ def download(tools: Tools, packages: Sequence[DebianPackage], names: Sequence[st
     for file, package in zip(files, packages, strict=True):
         if hash_file(file) != package.sha256:
             file.unlink()
-            raise ImageBuildError(f"fetch packages: {file.name} has another checksum than apt's list says; removed, try again")
+            raise ImageBuildError(f"fetch packages: {file.name} is not what apt's list promised; removed, try again")
     return files
 
 

@@ -26,28 +26,40 @@ class BootFiles:
 
 
 @dataclass(frozen=True)
-class RootPartition:
-    """The second partition: ext4, with the content of a folder or a tar file, or empty."""
+class SecondPartition:
+    """The partition after the boot loader's: ext4, for the guest's root or data."""
 
     size_mib: int
     uuid: str
-    content: Path | None = None
+    label: str
 
 
-def build_disk(tools: Tools, *, boot: BootFiles, boot_size_mib: int, second: RootPartition, work: Path, target: Path) -> None:
-    """Write a qcow2 disk that a BIOS boots. The same inputs give the same bytes.
+@dataclass(frozen=True)
+class DiskPlan:
+    """The sizes of a disk's two partitions, and whether the image's clusters are compressed."""
+
+    boot_size_mib: int
+    second: SecondPartition
+    compressed: bool = False
+
+
+def build_disk(
+    tools: Tools, plan: DiskPlan, *, boot: BootFiles, content: Path | None, work: Path, target: Path
+) -> None:
+    """Write a qcow2 disk that a BIOS boots, with a folder's content (or nothing) on its second partition.
 
     Raises:
         ImageBuildError: a tool is missing or failed.
     """
     disk = work / "disk.raw"
-    second_start_mib = _BOOT_START_MIB + boot_size_mib
+    second_start_mib = _BOOT_START_MIB + plan.boot_size_mib
     with disk.open("wb") as file:
-        file.truncate((second_start_mib + second.size_mib + 1) * _MIB)
-    _partition(tools, disk, boot_size_mib, second_start_mib, second.size_mib)
-    _make_boot_partition(tools, disk, boot, boot_size_mib)
-    _make_second_partition(tools, disk, second, second_start_mib)
-    tools.run("convert the disk", ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, target])
+        file.truncate((second_start_mib + plan.second.size_mib + 1) * _MIB)
+    _partition(tools, disk, plan.boot_size_mib, second_start_mib, plan.second.size_mib)
+    _make_boot_partition(tools, disk, boot, plan.boot_size_mib)
+    _make_second_partition(tools, disk, plan.second, second_start_mib, content)
+    compress = ["-c"] if plan.compressed else []
+    tools.run("convert the disk", ["qemu-img", "convert", *compress, "-f", "raw", "-O", "qcow2", disk, target])
 
 
 def _partition(tools: Tools, disk: Path, boot_size_mib: int, second_start_mib: int, second_size_mib: int) -> None:
@@ -80,22 +92,29 @@ def _make_boot_partition(tools: Tools, disk: Path, boot: BootFiles, size_mib: in
     tools.run("install the boot loader", ["syslinux", "--install", "--offset", str(start_bytes), disk])
 
 
-def _make_second_partition(tools: Tools, disk: Path, partition: RootPartition, start_mib: int) -> None:
-    populate = [] if partition.content is None else ["-d", partition.content]
+def _make_second_partition(
+    tools: Tools, disk: Path, partition: SecondPartition, start_mib: int, content: Path | None
+) -> None:
+    populate: list[str | Path] = [] if content is None else ["-d", content]
+    # What mke2fs leaves for later, the guest's kernel would do while it boots.
+    options = f"offset={start_mib * _MIB},hash_seed={_EXT4_HASH_SEED},lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     tools.run(
         "make the second file system",
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-U", partition.uuid, *populate,
-         "-E", f"offset={start_mib * _MIB},hash_seed={_EXT4_HASH_SEED},lazy_itable_init=0,lazy_journal_init=0,nodiscard",
-         disk, f"{partition.size_mib}M"],
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-U", partition.uuid, "-L", partition.label, *populate,
+         "-E", options, disk, f"{partition.size_mib}M"],
     )  # fmt: skip
 
 
-def kernel_of(root: Path) -> Path:
-    """Find the one kernel below /boot of an unpacked system."""
-    kernels = sorted((root / "boot").glob("vmlinuz-*"))
-    if len(kernels) != 1:
-        raise ImageBuildError(f"find the kernel: {len(kernels)} kernels in {root / 'boot'}")
-    return kernels[0]
+def one_file(folder: Path, pattern: str) -> Path:
+    """Find the one file of a folder that fits a pattern.
+
+    Raises:
+        ImageBuildError: there is none, or more than one.
+    """
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise ImageBuildError(f"lay out the guest: {len(found)} files {pattern} in {folder}, expected one")
+    return found[0]
 
 
 def copy_plain(source: Path, target: Path) -> None:

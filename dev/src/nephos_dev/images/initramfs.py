@@ -10,7 +10,7 @@ def pack(tools: Tools, root: Path, target: Path) -> None:
     """Write a folder as a newc archive, owned by root, sorted, with one fixed time."""
     epoch = int(tools.environment["SOURCE_DATE_EPOCH"])
     # The root itself comes first: without it the guest's / would be open to everybody.
-    paths = [Path("."), *sorted(path.relative_to(root) for path in root.rglob("*"))]
+    paths = [Path(), *sorted(path.relative_to(root) for path in root.rglob("*"))]
     for path in paths:
         os.utime(root / path, (epoch, epoch), follow_symlinks=False)
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)

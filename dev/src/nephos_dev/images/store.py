@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nephos_dev.images.tools import Report
@@ -75,12 +75,11 @@ def find_or_build(
             work = Path(folder) / "work"
             work.mkdir()
             build(work, target)
-            stamp = _write_stamp(target, inputs)
+            built = replace(_describe(target), path=image)
+            stamp = _write_stamp(target, built, inputs)
             # The stamp goes first: an image without one is never taken for a finished one, nor the other way round.
-            os.replace(stamp, _stamp_path(image))
-            os.replace(target, image)
-        built = read_stamp(image)
-    assert built is not None, "the image was just written"
+            stamp.replace(_stamp_path(image))
+            target.replace(image)
     report(f"image {name}: {built.path} ({built.path.stat().st_size / 2**20:.0f} MiB)")
     return built
 
@@ -100,9 +99,13 @@ def _stamp_path(image: Path) -> Path:
     return image.with_suffix(".json")
 
 
-def _write_stamp(image: Path, inputs: Mapping[str, str]) -> Path:
-    stamp = {"sha256": hash_file(image), "virtualSizeBytes": qcow2_virtual_size_bytes(image), "inputs": dict(inputs)}
-    path = _stamp_path(image)
+def _describe(image: Path) -> BuiltImage:
+    return BuiltImage(path=image, sha256=hash_file(image), virtual_size_bytes=qcow2_virtual_size_bytes(image))
+
+
+def _write_stamp(target: Path, built: BuiltImage, inputs: Mapping[str, str]) -> Path:
+    stamp = {"sha256": built.sha256, "virtualSizeBytes": built.virtual_size_bytes, "inputs": dict(inputs)}
+    path = _stamp_path(target)
     path.write_text(json.dumps(stamp, indent=2, sort_keys=True) + "\n")
     return path
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from nephos_dev.images import debian, initramfs
-from nephos_dev.images.disk import BootFiles, RootPartition, build_disk, copy_plain, kernel_of
+from nephos_dev.images.disk import BootFiles, DiskPlan, SecondPartition, build_disk, copy_plain, one_file
 from nephos_dev.images.sources import DISK_PACKAGES, build_environment, guest_files, installed_versions, source_hash
 from nephos_dev.images.store import BuiltImage, default_cache_dir, find_or_build, hash_tree
 from nephos_dev.images.tools import ImageBuildError, Report, Tools, no_report
@@ -35,9 +35,10 @@ _LOADER = "ld-linux-x86-64.so.2"
 _EARLY_APPLETS = ("acpid", "getty", "login", "poweroff", "reboot", "sh")
 _EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp", "data", "root/.ssh", "sbin", "usr", "var/log")
 
-_BOOT_SIZE_MIB = 32
-_DATA_SIZE_MIB = 24
-_DATA_UUID = "6e657068-6f73-4000-8000-74696e790000"
+_PLAN = DiskPlan(
+    boot_size_mib=32,
+    second=SecondPartition(size_mib=24, uuid="6e657068-6f73-4000-8000-74696e790000", label="data"),
+)
 
 
 def build_tiny(cache_dir: Path | None = None, *, report: Report = no_report) -> BuiltImage:
@@ -47,9 +48,7 @@ def build_tiny(cache_dir: Path | None = None, *, report: Report = no_report) -> 
         ImageBuildError: a step failed; the message names it and its log.
     """
     cache = cache_dir or default_cache_dir()
-    (cache / "images").mkdir(parents=True, exist_ok=True)
-    tools = Tools(log=cache / "images" / "tiny.log", report=report, environment=build_environment())
-    tools.log.write_bytes(b"")
+    tools = Tools.for_image(cache, "tiny", report=report, environment=build_environment())
     names = [debian.kernel_package(tools, _KERNEL), *_PACKAGES]
     packages = debian.candidates(tools, names)
     inputs = {
@@ -69,9 +68,9 @@ def build_tiny(cache_dir: Path | None = None, *, report: Report = no_report) -> 
         copy_plain(guest_files("tiny") / "syslinux.cfg", config)
         build_disk(
             tools,
-            boot=BootFiles(kernel=kernel_of(unpacked), initrd=initrd, config=config),
-            boot_size_mib=_BOOT_SIZE_MIB,
-            second=RootPartition(size_mib=_DATA_SIZE_MIB, uuid=_DATA_UUID),
+            _PLAN,
+            boot=BootFiles(kernel=one_file(unpacked / "boot", "vmlinuz-*"), initrd=initrd, config=config),
+            content=None,
             work=work,
             target=target,
         )
@@ -117,10 +116,7 @@ def _find_library(packages: Path, name: str) -> Path:
 
 
 def _modules_folder(packages: Path) -> Path:
-    folders = sorted((packages / "lib" / "modules").iterdir())
-    if len(folders) != 1:
-        raise ImageBuildError(f"lay out the guest: modules of {len(folders)} kernels")
-    return folders[0]
+    return one_file(packages / "lib" / "modules", "*")
 
 
 def _set_modes(root: Path) -> None:
@@ -134,5 +130,3 @@ def _set_modes(root: Path) -> None:
         (root / private).chmod(0o700)
     (root / "etc" / "shadow").chmod(0o600)
     (root / "tmp").chmod(0o1777)
-
-

@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
+
+from nephos_dev.progress import FailureError
 
 Report = Callable[[str], None]
 """Takes one line that tells a person what is being done."""
@@ -16,8 +19,8 @@ def no_report(_line: str) -> None:
     """Tell nobody."""
 
 
-class ImageBuildError(Exception):
-    """A step of an image build failed; the message names the step, the reason and the log."""
+class ImageBuildError(FailureError):
+    """A step of an image build failed; the message names the step and the reason, `log` says more."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,17 @@ class Tools:
     report: Report
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, step: str, arguments: Sequence[str | Path], *, stdin: bytes | None = None, cwd: Path | None = None) -> bytes:
+    @classmethod
+    def for_image(cls, cache_dir: Path, name: str, *, report: Report, environment: Mapping[str, str]) -> Self:
+        """Tools whose log lies beside the cached images; it keeps the last build's output alone."""
+        log = cache_dir / "images" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        return cls(log=log, report=report, environment=environment)
+
+    def run(
+        self, step: str, arguments: Sequence[str | Path], *, stdin: bytes | None = None, cwd: Path | None = None
+    ) -> bytes:
         """Run one program to its end and return what it wrote to standard output.
 
         Raises:
@@ -50,7 +63,7 @@ class Tools:
         self._write_log(step, command, done)
         if done.returncode != 0:
             reason = _last_line(done.stderr) or _last_line(done.stdout) or "no output"
-            raise ImageBuildError(f"{step}: {command[0]} ended with status {done.returncode}: {reason} (log: {self.log})")
+            raise ImageBuildError(f"{step}: {command[0]} ended with status {done.returncode}: {reason}", self.log)
         return done.stdout
 
     def _write_log(self, step: str, command: Sequence[str], done: subprocess.CompletedProcess[bytes]) -> None:
