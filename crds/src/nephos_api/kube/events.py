@@ -82,7 +82,7 @@ class EventRecorder:
             try:
                 await self._write(occurrence, times)
             except (ApiUnavailable, Conflict, Expired, Refused) as error:
-                log.debug("event dropped", event=occurrence.name, reason=occurrence.reason, error=str(error))
+                log.debug("event dropped", name=occurrence.name, reason=occurrence.reason, error=str(error))
 
     def _add(self, resource: Resource, kind: EventKind, reason: str, message: str) -> None:
         reference = {
