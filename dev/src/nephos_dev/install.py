@@ -108,9 +108,9 @@ def install_catalog(cluster: Cluster, image: BuiltImage) -> None:
     An Image of older bytes makes way: its source cannot be changed, and Servers made from it do not need it.
     """
     flavor, wanted = tiny(image)
-    told = f"--namespace={CATALOG_NAMESPACE}", "--output=jsonpath={.spec.source.sha256}"
+    told = f"--namespace={CATALOG_NAMESPACE}", "--output=jsonpath={.spec.source.url}"
     known = cluster.try_kubectl("get", "images.nephos.cloud", "tiny", *told)
-    if known.returncode == 0 and known.stdout != image.sha256:
+    if known.returncode == 0 and known.stdout != wanted["spec"]["source"]["url"]:
         cluster.kubectl("delete", "images.nephos.cloud", "tiny", f"--namespace={CATALOG_NAMESPACE}", "--timeout=30s")
     cluster.apply_objects(*catalog_reader(), flavor, wanted)
 
