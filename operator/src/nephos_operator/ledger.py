@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from nephos_api.conditions import ConditionType, is_true
 from nephos_api.resources import Server
-from nephos_api.resources.host import Resources
 from nephos_api.resources.server import ServerPhase
 
 Group = tuple[str | None, str]
@@ -53,11 +52,6 @@ class Sums:
             self.groups[claim.group] += sign
             if not self.groups[claim.group]:
                 del self.groups[claim.group]
-
-    @property
-    def resources(self) -> Resources:
-        """The sums, as a Host's status says them."""
-        return Resources(vcpus=self.vcpus, memory_mib=self.memory_mib, disk_gib=self.disk_gib, servers=self.servers)
 
 
 class Ledger:

@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Result
 from nephos_operator import quota
+from nephos_operator.ledger import Ledger
+from nephos_operator.placement.snapshot import views
 from nephos_operator.store import Store
 
 
@@ -55,18 +57,21 @@ class Metrics:
         """Count one answer of the webhook."""
         self._admissions.labels(kind, "refused" if is_refused else "allowed").inc()
 
-    def watch(self, store: Store, *, queue_length: Callable[[], int], is_leading: Callable[[], bool]) -> None:
+    def watch(
+        self, store: Store, ledger: Ledger, *, queue_length: Callable[[], int], is_leading: Callable[[], bool]
+    ) -> None:
         """Tell of the queue, the election, and what projects use, each time Prometheus asks."""
         Gauge("nephos_queue_length", "Keys that wait", registry=self.registry).set_function(queue_length)
         Gauge("nephos_leader", "1 on the replica that acts", registry=self.registry).set_function(is_leading)
-        self.registry.register(_Usage(store))
+        self.registry.register(_Usage(store, ledger))
 
 
 class _Usage(Collector):
-    """What each project uses and may use, and how many objects of each kind there are."""
+    """What projects and hosts have, use and may use, and how many objects of each kind there are."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
+        self._ledger = ledger
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges."""
@@ -84,6 +89,20 @@ class _Usage(Collector):
         for kind, table in self._store.tables.items():
             objects.add_metric((kind,), len(table))
         yield objects
+        yield from self._hosts()
+
+    def _hosts(self) -> Iterator[GaugeMetricFamily]:
+        labels = ("host", "resource")
+        capacity = GaugeMetricFamily("nephos_host_capacity", "What a host may promise", labels=labels)
+        promised = GaugeMetricFamily("nephos_host_promised", "What was promised on a host", labels=labels)
+        up = GaugeMetricFamily("nephos_host_up", "1 while the host's agent renews its Lease", labels=("host",))
+        for found in views(self._store.hosts, self._ledger):
+            up.add_metric((found.name,), float(found.is_up))
+            for resource, inventory in (("vcpus", found.vcpus), ("memory_mib", found.memory), ("disk_gib", found.disk)):
+                capacity.add_metric((found.name, resource), inventory.capacity)
+                promised.add_metric((found.name, resource), getattr(found.used, resource))
+            promised.add_metric((found.name, "servers"), found.used.servers)
+        yield from (capacity, promised, up)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Say nothing before the store is filled."""

@@ -120,6 +120,7 @@ class Process:
         self._engine = Engine(self._context, kube, self._metrics, sweep_s=options.sweep_s)
         self._metrics.watch(
             self._store,
+            ledger,
             queue_length=lambda: self._engine.queue_length,
             is_leading=lambda: self._election.is_leader,
         )

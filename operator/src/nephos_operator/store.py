@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from nephos_api.metadata import Key, Resource
 from nephos_api.resources import (
@@ -23,8 +23,6 @@ from nephos_api.resources import (
 from nephos_operator.kinds import Namespace
 from nephos_operator.references import referenced_keys
 from nephos_operator.table import Index, Table, version
-
-R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
@@ -135,10 +133,6 @@ class Store:
     def subscribe(self, listener: Listener) -> None:
         """Have each change told to the listener, at once and in order."""
         self._listeners.append(listener)
-
-    def table(self, kind: type[R]) -> Table[R]:
-        """Return the table of that kind."""
-        return self.tables[kind.info.kind]
 
     def find(self, key: Key) -> Resource | None:
         """Return the object of that key, or None."""

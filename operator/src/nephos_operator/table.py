@@ -54,10 +54,6 @@ class Table(Generic[R]):
         """Return how many objects the index files under the value."""
         return len(self._by[index].get(value, ()))
 
-    def values(self, index: str) -> tuple[Hashable, ...]:
-        """Return the values under which the index files anything."""
-        return tuple(self._by[index])
-
     def put(self, new: R) -> tuple[R | None, R] | None:
         """Take the object in; return (old, new), or None where what is here is as new, or newer."""
         old = self._objects.get(new.key)

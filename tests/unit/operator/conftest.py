@@ -26,7 +26,8 @@ from nephos_operator.writes import LeaderWrites
 
 R = TypeVar("R", bound=Resource)
 SHA256 = "0" * 64
-KIND_BY_PLURAL = {kind.info.plural: kind for kind in (*KINDS, Namespace)}
+WATCHED: tuple[type[Resource], ...] = (*KINDS, Namespace)
+KIND_BY_PLURAL = {kind.info.plural: kind for kind in WATCHED}
 
 
 class Told:
@@ -166,7 +167,8 @@ class World:
         await self.kube.apply_status(image, status, FieldManager.IMAGE_SERVICE)
 
     async def add_project(self, name: str = "demo", **quota: int) -> None:
-        await self.make(Project, name, **({"quota": quota} if quota else {}))
+        spec: dict[str, Any] = {"quota": quota} if quota else {}
+        await self.make(Project, name, None, **spec)
         await self.settle()
 
     async def add_network(self, name: str = "blue", cidr: str = "10.0.0.0/24", namespace: str = "demo") -> None:
@@ -207,10 +209,10 @@ class World:
 
     async def reason(self, kind: type[R], name: str) -> str:
         """Return the reason of the Ready condition."""
-        return self.ready(await self.get(kind, name)).reason
+        return str(self.ready(await self.get(kind, name)).reason)
 
     async def message(self, kind: type[R], name: str) -> str:
-        return self.ready(await self.get(kind, name)).message
+        return str(self.ready(await self.get(kind, name)).message)
 
     def ready(self, resource: Any) -> Any:
         return next(condition for condition in resource.status.conditions if condition.type == "Ready")

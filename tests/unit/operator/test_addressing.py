@@ -129,9 +129,9 @@ def test_no_address_is_ever_given_twice_nor_a_reserved_one(steps: list[tuple[str
 def test_a_cursor_finds_every_free_number_and_only_those(taken: set[int], freed: list[int]) -> None:
     cursor = Cursor((Range(0, 10), Range(20, 30)))
     busy = set(taken)
-    for number in freed:
-        busy.discard(number)
-        cursor.free(number)
+    for given_back in freed:
+        busy.discard(given_back)
+        cursor.free(given_back)
     found = set()
     while (number := cursor.next_free(busy.__contains__)) is not None:
         assert number not in busy

@@ -173,7 +173,7 @@ def test_an_assumed_claim_counts_until_the_status_says_it() -> None:
     assert ledger.on_host("h1").servers == 1
     ledger.observe(server("a", "h1"))
     ledger.abandon("a")
-    assert ledger.on_host("h1").resources.memory_mib == 128
+    assert ledger.on_host("h1").memory_mib == 128
     assert ledger.group_hosts(("demo", "g"), without="b") == {"h1": 1}
     assert ledger.group_hosts(("demo", "g"), without="a") == {}
     ledger.forget("a")

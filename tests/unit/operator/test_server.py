@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nephos_api.conditions import ConditionStatus
@@ -50,8 +51,8 @@ async def test_a_server_waits_for_each_reference_and_says_for_which(world: World
     await world.add_project()
     server = await world.add_server("one", keyPairs=["ops"], serverGroup="apart")
     world.pass_time(60)
-    steps = [
-        ("NoFlavor", "Flavor tiny", lambda: world.add_catalog()),
+    steps: list[tuple[str, str, Callable[[], Awaitable[object]]]] = [
+        ("NoFlavor", "Flavor tiny", world.add_catalog),
         (
             "NoServerGroup",
             "ServerGroup demo/apart",

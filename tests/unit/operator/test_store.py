@@ -48,7 +48,6 @@ def test_indices_follow_the_objects(store: Store) -> None:
     assert store.servers.count("namespace", "demo") == 1
     take("DELETED", server(3), Server, store)
     assert store.servers.by("host", "h1") == ()
-    assert store.servers.values("host") == ()
 
 
 def test_a_late_answer_does_not_bring_a_deleted_object_back(store: Store) -> None:

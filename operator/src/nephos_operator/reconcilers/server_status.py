@@ -6,7 +6,6 @@ from typing import Final
 
 from nephos_api import conditions
 from nephos_api.conditions import Condition, ConditionStatus, ConditionType
-from nephos_api.metadata import Resource
 from nephos_api.resources import Server
 from nephos_api.resources.server import (
     ServerAddress,
@@ -79,14 +78,6 @@ def is_refused(server: Server) -> bool:
     """Tell whether the Host refused the Server as it is placed now."""
     refused = server.status.placement_refused
     return refused is not None and refused.epoch == server.status.placement_epoch
-
-
-def why_unplaced(resource: Resource) -> str | None:
-    """Return the reason of the Ready condition of a Server without a Host, else None."""
-    if not isinstance(resource, Server) or resource.status.host is not None:
-        return None
-    condition = conditions.find(resource.status.conditions, ConditionType.READY)
-    return condition.reason if condition else None
 
 
 def _transitions(server: Server, phase: ServerPhase, context: Context) -> dict[str, str]:
