@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from nephos_api.errors import Conflict, Refused
+from nephos_api.kube.memory.kinds import (
+    address_of,
+    applied_fields,
+    check_model,
+    kind_of,
+    naming,
+    parse_path,
+    schema_of,
+    selectable_fields,
+    typed,
+)
 from nephos_api.kube.memory.merge import apply_fields, merge_patch
 from nephos_api.kube.memory.selectors import selects
 from nephos_api.kube.memory.store import Address, Change, Entry, Store, Write
 from nephos_api.kube.protocol import Body, EventType, FieldManager, Listing, Selection, WatchEvent
 from nephos_api.metadata import CLEANUP_FINALIZER, Resource
-from nephos_api.resources import CLEANED_KINDS, KINDS
-from nephos_api.schema.structural import resource_schema
+from nephos_api.resources import CLEANED_KINDS
 
 R = TypeVar("R", bound=Resource)
 
@@ -37,8 +44,8 @@ class MemoryKubernetes:
 
     def seed(self, kind: type[R], body: Body) -> R:
         """Put an object there as it is, status included, without counting a write."""
-        address = _address(kind, body["metadata"]["name"], body["metadata"].get("namespace"))
-        return kind.model_validate(self._store.insert(address, _typed(kind, body)).body)
+        address = address_of(kind, body["metadata"]["name"], body["metadata"].get("namespace"))
+        return kind.model_validate(self._store.insert(address, typed(kind, body)).body)
 
     def set_available(self, available: bool) -> None:
         """Take the server away, or bring it back: calls fail and watches break meanwhile."""
@@ -58,13 +65,13 @@ class MemoryKubernetes:
     async def get(self, kind: type[R], name: str, namespace: str | None = None) -> R | None:
         """Return the object, or None."""
         self._store.check_available()
-        body = self._store.body(_address(kind, name, namespace))
+        body = self._store.body(address_of(kind, name, namespace))
         return None if body is None else kind.model_validate(body)
 
     async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
         """Return the objects of the selection."""
         self._store.check_available()
-        matches = selects(selection, _selectable(kind))
+        matches = selects(selection, selectable_fields(kind))
         bodies = self._store.select(kind.info.api_version, kind.info.plural)
         items = tuple(kind.model_validate(body) for body in bodies if matches(body))
         return Listing(items, str(self._store.version))
@@ -72,7 +79,7 @@ class MemoryKubernetes:
     async def watch(self, kind: type[R], selection: Selection, resource_version: str) -> AsyncIterator[WatchEvent[R]]:
         """Yield what happens to the selection after that version."""
         self._store.check_available()
-        matches = selects(selection, _selectable(kind))
+        matches = selects(selection, selectable_fields(kind))
         async for change in self._store.changes(int(resource_version)):
             if (change.address.api_version, change.address.plural) == (kind.info.api_version, kind.info.plural):
                 yield _event(kind, change, matches)
@@ -81,20 +88,20 @@ class MemoryKubernetes:
         """Create the object."""
         self._store.check_available()
         metadata = body["metadata"]
-        address = _address(kind, metadata["name"], metadata.get("namespace"))
-        return kind.model_validate(self._create(address, _typed(kind, body)).body)
+        address = address_of(kind, metadata["name"], metadata.get("namespace"))
+        return kind.model_validate(self._create(address, typed(kind, body)).body)
 
     async def apply(self, kind: type[R], body: Body, manager: FieldManager) -> R:
         """Server-side apply of an object without its status."""
         self._store.check_available()
         metadata = body["metadata"]
-        address = _address(kind, metadata["name"], metadata.get("namespace"))
-        return kind.model_validate(self._apply(address, _typed(kind, body), str(manager)).body)
+        address = address_of(kind, metadata["name"], metadata.get("namespace"))
+        return kind.model_validate(self._apply(address, typed(kind, body), str(manager)).body)
 
     async def apply_status(self, resource: R, status: Body, manager: FieldManager, *, guard: bool = False) -> R:
         """Server-side apply of the object's status."""
         self._store.check_available()
-        address = _address(type(resource), resource.metadata.name, resource.metadata.namespace)
+        address = address_of(type(resource), resource.metadata.name, resource.metadata.namespace)
         entry = self._store.entries.get(address)
         if entry is None or entry.body["metadata"]["uid"] != resource.uid:
             raise Conflict(f"{resource.key} is gone")
@@ -106,7 +113,7 @@ class MemoryKubernetes:
     async def set_finalizers(self, resource: R, finalizers: tuple[str, ...]) -> None:
         """Replace the finalizers."""
         self._store.check_available()
-        address = _address(type(resource), resource.metadata.name, resource.metadata.namespace)
+        address = address_of(type(resource), resource.metadata.name, resource.metadata.namespace)
         body = self._store.body(address)
         if body is None:
             return
@@ -118,14 +125,14 @@ class MemoryKubernetes:
     async def delete(self, kind: type[R], name: str, namespace: str | None = None, *, uid: str | None = None) -> None:
         """Ask for the deletion."""
         self._store.check_available()
-        self._delete(_address(kind, name, namespace), uid)
+        self._delete(address_of(kind, name, namespace), uid)
 
     async def raw(
         self, method: str, path: str, *, body: Body | None = None, query: Mapping[str, str] | None = None
     ) -> dict[str, Any] | None:
         """Call any path of an object or a collection; None for 404."""
         self._store.check_available()
-        address, subresource = _parse_path(path)
+        address, subresource = parse_path(path)
         given = dict(body or {})
         match method:
             case "GET" if address.name:
@@ -150,8 +157,8 @@ class MemoryKubernetes:
     # How writes end in the store.
 
     def _create(self, address: Address, body: dict[str, Any], manager: str = "") -> Entry:
-        body["metadata"] = {**body["metadata"], **_naming(address)}
-        kind = _kind_of(address)
+        body["metadata"] = {**body["metadata"], **naming(address)}
+        kind = kind_of(address)
         if kind is not None:
             body.pop("status", None)
             if kind in CLEANED_KINDS:
@@ -160,7 +167,7 @@ class MemoryKubernetes:
                     **body["metadata"],
                     "finalizers": [*dict.fromkeys((*finalizers, CLEANUP_FINALIZER))],
                 }
-        _check_model(address, body)
+        check_model(address, body)
         entry = self._store.insert(address, body)
         self.writes.append(Write("create", address, manager=manager))
         return entry
@@ -172,12 +179,12 @@ class MemoryKubernetes:
             if uid or subresource:
                 raise Conflict(f'{address.plural} "{address.name}" is gone')
             entry = self._create(address, {**body, "metadata": dict(body["metadata"])}, manager)
-            _, owned = apply_fields({}, _applied(body), _schema_of(address), owned=frozenset(), others=frozenset())
+            _, owned = apply_fields({}, applied_fields(body), schema_of(address), owned=frozenset(), others=frozenset())
             entry.owners[(manager, "")] = owned
             return entry
         if uid and uid != entry.body["metadata"]["uid"]:
             raise Conflict(f'{address.plural} "{address.name}" has another UID')
-        self._apply_to(address, entry, _applied(body, subresource), manager, subresource)
+        self._apply_to(address, entry, applied_fields(body, subresource), manager, subresource)
         return entry
 
     def _apply_to(
@@ -186,7 +193,7 @@ class MemoryKubernetes:
         me = (manager, subresource)
         others = frozenset().union(*(paths for owner, paths in entry.owners.items() if owner != me))
         merged, entry.owners[me] = apply_fields(
-            entry.body, applied, _schema_of(address), owned=entry.owners.get(me, frozenset()), others=others
+            entry.body, applied, schema_of(address), owned=entry.owners.get(me, frozenset()), others=others
         )
         self._update(address, merged, "apply", subresource, manager)
 
@@ -208,7 +215,7 @@ class MemoryKubernetes:
     def _update(
         self, address: Address, body: dict[str, Any], verb: str, subresource: str = "", manager: str = ""
     ) -> None:
-        _check_model(address, body)
+        check_model(address, body)
         if self._store.update(address, body):
             self.writes.append(Write(verb, address, subresource, manager))
 
@@ -221,8 +228,8 @@ class MemoryKubernetes:
 
     def _list_bodies(self, address: Address, query: Mapping[str, str]) -> dict[str, Any]:
         selection = Selection(address.namespace, query.get("fieldSelector"), query.get("labelSelector"))
-        kind = _kind_of(address)
-        matches = selects(selection, _selectable(kind) if kind else frozenset({"spec.nodeName"}))
+        kind = kind_of(address)
+        matches = selects(selection, selectable_fields(kind) if kind else frozenset({"spec.nodeName"}))
         items = [body for body in self._store.select(address.api_version, address.plural) if matches(body)]
         return {"metadata": {"resourceVersion": str(self._store.version)}, "items": items}
 
@@ -240,83 +247,3 @@ def _event(kind: type[R], change: Change, matches: Callable[[Body], bool]) -> Wa
     body = change.new or change.old
     resource = None if event_type is EventType.BOOKMARK else kind.model_validate(body)
     return WatchEvent(event_type, resource, str(change.version))
-
-
-def _address(kind: type[Resource], name: str, namespace: str | None) -> Address:
-    return Address(kind.info.api_version, kind.info.plural, namespace if kind.info.namespaced else None, name)
-
-
-def _naming(address: Address) -> dict[str, str]:
-    return {"name": address.name} | ({"namespace": address.namespace} if address.namespace else {})
-
-
-def _parse_path(path: str) -> tuple[Address, str]:
-    """Return what a path names: an address (without a name for a collection) and a subresource."""
-    root, *rest = path.strip("/").split("/")
-    count = 1 if root == "api" else 2
-    api_version, rest = "/".join(rest[:count]), rest[count:]
-    namespace = None
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
-        namespace, rest = rest[1], rest[2:]
-    plural, name, subresource = (*rest, "", "")[:3]
-    return Address(api_version, plural, namespace, name), subresource
-
-
-def _typed(kind: type[Resource], body: Body) -> dict[str, Any]:
-    return {**body, "apiVersion": kind.info.api_version, "kind": kind.info.kind, "metadata": dict(body["metadata"])}
-
-
-def _applied(body: Mapping[str, Any], subresource: str = "") -> dict[str, Any]:
-    """Return the part of an applied object that has owners."""
-    if subresource == "status":
-        return {"status": body.get("status", {})}
-    metadata = {
-        name: body["metadata"][name] for name in ("labels", "annotations", "finalizers") if name in body["metadata"]
-    }
-    rest = {name: value for name, value in body.items() if name not in ("apiVersion", "kind", "metadata", "status")}
-    if references := body["metadata"].get("ownerReferences"):
-        metadata["ownerReferences"] = references
-    return rest | ({"metadata": metadata} if metadata else {})
-
-
-def _check_model(address: Address, body: Mapping[str, Any]) -> None:
-    kind = _kind_of(address)
-    if kind is None:
-        return
-    try:
-        kind.model_validate(body)
-    except ValidationError as error:
-        raise Refused(str(error), code=422, reason="FieldValueInvalid") from error
-
-
-@cache
-def _kinds() -> dict[tuple[str, str], type[Resource]]:
-    return {(kind.info.api_version, kind.info.plural): kind for kind in KINDS}
-
-
-def _kind_of(address: Address) -> type[Resource] | None:
-    return _kinds().get((address.api_version, address.plural))
-
-
-def _selectable(kind: type[Resource]) -> frozenset[str]:
-    return frozenset(path.lstrip(".") for path in kind.info.selectable_fields)
-
-
-_METADATA_SCHEMA: dict[str, Any] = {
-    "properties": {
-        "finalizers": {"x-kubernetes-list-type": "set"},
-        "ownerReferences": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"], "items": {}},
-    }
-}
-
-
-@cache
-def _schema(kind: type[Resource]) -> dict[str, Any]:
-    schema = resource_schema(kind)
-    schema["properties"]["metadata"] = _METADATA_SCHEMA
-    return schema
-
-
-def _schema_of(address: Address) -> dict[str, Any]:
-    kind = _kind_of(address)
-    return _schema(kind) if kind else {"properties": {"metadata": _METADATA_SCHEMA}}
