@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -351,7 +352,7 @@ async def test_what_a_host_answers_itself_does_not_cross_the_tunnel(pair: Pair) 
 
 
 async def test_a_restart_of_the_driver_loses_no_ping_and_changes_nothing(pair: Pair) -> None:
-    ping = asyncio.create_task(pair.a.run("ping", "-i0.02", "-c100", "-W1", "10.10.0.12"))
+    ping = asyncio.create_task(pair.a.run("ping", "-i0.01", "-c200", "10.10.0.12"))
     await asyncio.sleep(0)
     before = pair.lab.one.in_tenants("ip", "-o", "link")
     process = pair.lab.one.launcher.processes[network_names("network-1", "nephos").unit][1].pid
@@ -361,7 +362,9 @@ async def test_a_restart_of_the_driver_loses_no_ping_and_changes_nothing(pair: P
     assert await pair.lab.one.driver.networks() == {"network-1"}
     await pair.lab.one.driver.apply(pair.network)
     _, output = await ping
-    assert " 0% packet loss" in output
+    # At its end ping waits for two round trips only, which a busy machine may take longer for.
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", output)}
+    assert answered >= set(range(1, 190)), output
     assert pair.lab.one.in_tenants("ip", "-o", "link") == before
     assert pair.lab.one.launcher.processes[network_names("network-1", "nephos").unit][1].pid == process
 

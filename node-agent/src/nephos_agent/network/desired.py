@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_network
 
@@ -45,7 +45,7 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
     ``open_taps`` names the taps that a process has open: only those can be moved to the bridge.
     """
     names = network_names(network.uid, context.namespace_prefix)
-    result: set[Fact] = set(_network_facts(network, names, context))
+    result: set[Fact] = {*_network_facts(network, names, context), *flood_entries(network, context)}
     for port in network.ports:
         if port.host == context.host:
             is_open = tap_name(port.uid) in open_taps
@@ -53,6 +53,28 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
         else:
             result |= _remote_port_facts(port, network.dns_domain, names)
     return frozenset(result)
+
+
+def touched_ports(
+    before: HostNetwork, after: HostNetwork, open_before: frozenset[str], open_after: frozenset[str]
+) -> frozenset[str]:
+    """Return the UIDs of the ports that one description has and the other has not, or has otherwise."""
+    old, new = ({port.uid: port for port in network.ports} for network in (before, after))
+    changed = {uid for uid in old.keys() | new.keys() if old.get(uid) != new.get(uid)}
+    toggled = open_before ^ open_after
+    return frozenset(changed | {uid for uid in new if toggled and tap_name(uid) in toggled})
+
+
+def narrowed(network: HostNetwork, port_uids: frozenset[str]) -> HostNetwork:
+    """Return the network with those ports alone."""
+    return replace(network, ports=tuple(port for port in network.ports if port.uid in port_uids))
+
+
+def flood_entries(network: HostNetwork, context: HostContext) -> frozenset[Fact]:
+    """Return where frames for everybody go: each host that has a port of the network."""
+    vxlan = network_names(network.uid, context.namespace_prefix).vxlan
+    hosts = {port.host_address for port in network.ports if port.host != context.host}
+    return frozenset(TunnelEntry(vxlan, ZERO_MAC, address) for address in hosts)
 
 
 def local_ports(network: HostNetwork, host: str) -> dict[str, str]:
@@ -131,7 +153,6 @@ def _remote_port_facts(port: HostPort, dns_domain: str, names: NetworkNames) -> 
         {
             BridgeEntry(names.vxlan, port.mac),
             TunnelEntry(names.vxlan, port.mac, port.host_address),
-            TunnelEntry(names.vxlan, ZERO_MAC, port.host_address),
             *_shared_port_facts(port, dns_domain, names),
         }
     )

@@ -51,6 +51,8 @@ class LinuxNetwork:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unread: set[str] = set()
+        """Networks whose dnsmasq is yet to be told that files of its went or changed."""
         self._started: Worker | None = None
         self._listener: NetworkListener = lambda _uid: None
 
@@ -82,7 +84,10 @@ class LinuxNetwork:
         async with self._locks[network.uid]:
             await self._refresh_if_stale()
             changes = await self._run(lambda: self._worker.plan(network))
-            outcome = await self._change(network.uid, changes) if changes else None
+            is_due = bool(changes) or network.uid in self._unread
+            outcome = await self._change(network.uid, changes) if is_due else None
+            dnsmasq = outcome.dnsmasq if outcome else None
+            await self._run(lambda: self._worker.carried_out(network.uid, dnsmasq))
             if outcome and outcome.is_fresh:
                 await self._leave(network.uid)
             self._services.describe(network.uid, local_ports(network, self._settings.host))
@@ -129,10 +134,13 @@ class LinuxNetwork:
         if any(change.kind is Dnsmasq for change in changes.removals):
             await self._launcher.stop(unit)
         outcome = await self._run(lambda: self._worker.carry_out(changes))
+        if outcome.must_reread:
+            self._unread.add(network_uid)
         if outcome.dnsmasq:
             await self._launcher.start(self._unit(outcome.dnsmasq, outcome.configuration))
-        elif outcome.must_reread and unit in await self._launcher.units():
+        elif network_uid in self._unread and unit in await self._launcher.units():
             await self._launcher.signal(unit, signal.SIGHUP)
+        self._unread.discard(network_uid)
         return outcome
 
     def _unit(self, process: Dnsmasq, configuration: str) -> Unit:

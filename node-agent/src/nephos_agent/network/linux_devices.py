@@ -7,7 +7,8 @@ from typing import Final
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network import linux_services
 from nephos_agent.network.facts import Bridge, Service, Tap, Vxlan
-from nephos_agent.network.linux_links import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link, Links
+from nephos_agent.network.linux_link_reader import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link
+from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_taps import create_tap
 from nephos_agent.network.names import Mark, network_names, read_mark, tap_name
 from nephos_agent.network.settings import VXLAN_UDP_PORT, LinuxSettings

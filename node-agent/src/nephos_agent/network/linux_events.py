@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -114,5 +115,5 @@ def _link_event(kind: int, payload: memoryview) -> LinkEvent | None:
         is_gone=kind == RTM_DELLINK,
         is_up=bool(flags & IFF_UP),
         has_carrier=carrier is not None and carrier[0] == 1,
-        master=int.from_bytes(master, "little") if master else None,
+        master=int.from_bytes(master, sys.byteorder) if master else None,
     )

@@ -1,66 +1,28 @@
-"""The links of one network namespace, typed. Sockets belong to the namespace and thread in which they are made."""
+"""Makes and changes the links of one network namespace. Sockets belong to the namespace and thread that made them."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
 
+from nephos_agent.network.linux_link_reader import Link, LinkReader, PortFlags
 from nephos_api.errors import PermanentFault
 
 _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL})
 _IFA_F_NODAD: Final = 0x02
 
 
-@dataclass(frozen=True)
-class PortFlags:
-    """How a bridge treats one of its ports. Nothing is learnt or flooded: the agent says where every MAC is."""
-
-    learning: bool = False
-    unicast_flood: bool = False
-    neigh_suppress: bool = False
-    """ARP and ND do not leave by this port; the bridge answers for what lies behind it."""
-    locked: bool = False
-    """Only MACs with an entry for this port may send."""
-
-
-GUEST_PORT: Final = PortFlags(locked=True)
-SERVICE_PORT: Final = PortFlags()
-TUNNEL_PORT: Final = PortFlags(neigh_suppress=True)
-
-
-@dataclass(frozen=True)
-class Link:
-    """A network device as the kernel describes it."""
-
-    name: str
-    index: int
-    kind: str | None
-    alias: str | None
-    mtu: int
-    mac: str | None
-    master: int | None
-    is_up: bool
-    has_carrier: bool
-    """Of a tap: some process has it open."""
-    port_flags: PortFlags | None
-    vni: int | None = None
-    local: str | None = None
-    has_peer_elsewhere: bool = False
-    """Of a veth: the other end lies in a namespace that still exists."""
-
-
 class Links:
-    """A netlink socket in the calling thread's namespace. Calls block; they raise ``NetlinkError``."""
+    """Netlink sockets in the calling thread's namespace. Calls block; they raise ``NetlinkError``."""
 
     def __init__(self) -> None:
         self._route = IPRoute(groups=0)
+        self._reader = LinkReader()
 
     def __enter__(self) -> Links:
         """Return itself."""
@@ -73,22 +35,17 @@ class Links:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the sockets."""
         self._route.close()
+        self._reader.close()
 
     def get(self, name: str) -> Link | None:
         """Return the link, or None where there is none of that name."""
-        try:
-            messages = tuple(self._route.link("get", ifname=name))
-        except NetlinkError as error:
-            if error.code in _GONE:
-                return None
-            raise
-        return read_link(messages[0]) if messages else None
+        return self._reader.get(name)
 
-    def all(self) -> Iterator[Link]:
-        """Yield every link."""
-        return (read_link(message) for message in self._route.get_links())
+    def all(self) -> tuple[Link, ...]:
+        """Return every link."""
+        return self._reader.all()
 
     def add(self, name: str, kind: str, alias: str, mtu: int, **attributes: Any) -> Link:
         """Make a link, down, and return it; one that is there is returned as it is.
@@ -164,38 +121,3 @@ class Links:
         """Take an address from the link."""
         host, length = address.split("/")
         self._route.addr("del", index=index, address=host, prefixlen=int(length))
-
-
-def read_link(message: Any) -> Link:
-    """Return the link that a message describes."""
-    info = message.get_attr("IFLA_LINKINFO")
-    data: Any = info.get_attr("IFLA_INFO_DATA") if info else None
-    kind = info.get_attr("IFLA_INFO_KIND") if info else None
-    slave = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
-    is_vxlan = kind == "vxlan" and data is not None
-    return Link(
-        name=message.get_attr("IFLA_IFNAME"),
-        index=message["index"],
-        kind=kind,
-        alias=message.get_attr("IFLA_IFALIAS"),
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        mac=message.get_attr("IFLA_ADDRESS"),
-        master=message.get_attr("IFLA_MASTER"),
-        is_up=bool(message["flags"] & IFF_UP),
-        has_carrier=bool(message.get_attr("IFLA_CARRIER")),
-        port_flags=_port_flags(slave) if slave is not None else None,
-        vni=data.get_attr("IFLA_VXLAN_ID") if is_vxlan else None,
-        local=(data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6")) if is_vxlan else None,
-        has_peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
-    )
-
-
-def _port_flags(slave: Any) -> PortFlags | None:
-    if slave.get_attr("IFLA_BRPORT_LEARNING") is None:
-        return None
-    return PortFlags(
-        learning=bool(slave.get_attr("IFLA_BRPORT_LEARNING")),
-        unicast_flood=bool(slave.get_attr("IFLA_BRPORT_UNICAST_FLOOD")),
-        neigh_suppress=bool(slave.get_attr("IFLA_BRPORT_NEIGH_SUPPRESS")),
-        locked=bool(slave.get_attr("IFLA_BRPORT_LOCKED")),
-    )

@@ -19,7 +19,7 @@ from nephos_agent.network.facts import (
     Vxlan,
 )
 from nephos_agent.network.linux_kernel import Kernel
-from nephos_agent.network.linux_links import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link, PortFlags
+from nephos_agent.network.linux_link_reader import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link, PortFlags
 from nephos_agent.network.names import Mark, network_names, read_mark
 
 

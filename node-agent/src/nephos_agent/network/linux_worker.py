@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network import linux_namespaces as namespaces
-from nephos_agent.network.desired import HostContext, facts
+from nephos_agent.network.desired import HostContext, facts, flood_entries, narrowed, touched_ports
 from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
@@ -50,7 +50,9 @@ class Worker:
         self._open_taps: frozenset[str] = frozenset()
         self._waiting_taps: set[str] = set()
         self._prepared: set[str] = set()
-        self._described: dict[str, frozenset[str]] = {}
+        self._planned: dict[str, HostNetwork] = {}
+        self._applied: dict[str, HostNetwork] = {}
+        self._unplugged: frozenset[str] = frozenset()
         self._idle_before: frozenset[str] = frozenset()
         self._commits_seen = 0
         self.plugged: frozenset[str] = frozenset()
@@ -85,24 +87,45 @@ class Worker:
         """Learn everything anew; return the UIDs of the networks that were found other than they were thought to be."""
         self._kernel.prepare()
         seen = observe(self._kernel, units)
+        self._unplugged = frozenset()
         before, now = self._picture.all(), seen.facts
         self._picture = picture = Picture(now)
         self._indices = dict(seen.indices)
         self._open_taps = seen.open_taps
         self._waiting_taps |= seen.loose_taps | self._kernel.devices.waiting_taps()
         self._is_stale = False
+        self._applied.clear()
         self._publish()
         devices = {fact.device for fact in before ^ now}
         return frozenset(uid for device in devices if (uid := picture.network_of(device) or self._network_of(device)))
 
     def plan(self, network: HostNetwork) -> Plan:
-        """Return the changes that make this host carry the network as described."""
+        """Return the changes that make this host carry the network as described.
+
+        Where the last description was carried out and nobody else changed anything since, only ports that differ
+        between the two are looked at.
+        """
         waiting = frozenset(tap_name(port.uid) for port in network.ports) & self._waiting_taps
-        plugged = {fact.device for fact in self._picture.taps()}
-        desired = facts(network, self._context, self._kernel.devices.open_taps(waiting) | plugged)
-        devices = self._devices(network.uid) | {fact.device for fact in desired}
-        self._described[network.uid] = frozenset(tap_name(port.uid) for port in network.ports)
-        return plan(desired, self._picture.on(devices))
+        plugged = frozenset(fact.device for fact in self._picture.taps())
+        opened = self._kernel.devices.open_taps(waiting) | plugged if waiting else plugged
+        before = self._applied.pop(network.uid, None)
+        devices = self._devices(network.uid)
+        self._planned[network.uid] = network
+        if before is None:
+            desired = facts(network, self._context, opened)
+            return plan(desired, self._picture.on(devices | {fact.device for fact in desired}))
+        touched = touched_ports(before, network, plugged, opened) | (self._unplugged & _port_uids(before, network))
+        self._unplugged -= touched
+        old = facts(narrowed(before, touched), self._context, plugged) | flood_entries(before, self._context)
+        new = facts(narrowed(network, touched), self._context, opened) | flood_entries(network, self._context)
+        return plan(new, self._picture.holding(old))
+
+    def carried_out(self, network_uid: str, dnsmasq: Dnsmasq | None) -> None:
+        """Take note that the plan of the last description holds, and of the process that was started."""
+        if dnsmasq:
+            self._picture.add([dnsmasq])
+        if not self._is_stale:
+            self._applied[network_uid] = self._planned[network_uid]
 
     def plan_removal(self, network_uid: str) -> Plan:
         """Return the changes that leave nothing of the network on this host."""
@@ -128,8 +151,6 @@ class Worker:
             self._kernel.make(change)
             self._learn(change)
         path = str(hosts_files.write_configuration(self._settings.run_dir, dnsmasq)) if dnsmasq else ""
-        if dnsmasq:
-            self._picture.add([dnsmasq])
         self._is_stale = was_stale
         self._publish()
         return Outcome(dnsmasq, path, must_reread, fresh)
@@ -143,7 +164,8 @@ class Worker:
         """Remove the network's files, once nothing else is left of it."""
         names = network_names(network_uid, self._settings.namespace_prefix)
         hosts_files.remove_folder(self._settings.run_dir, names.directory)
-        self._described.pop(network_uid, None)
+        self._planned.pop(network_uid, None)
+        self._applied.pop(network_uid, None)
 
     def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:
         """See ``NetworkDriver.create_tap``."""
@@ -169,6 +191,7 @@ class Worker:
         self._indices.pop(name, None)
         self._waiting_taps.discard(name)
         self._prepared.discard(port_uid)
+        self._unplugged |= {port_uid}
         self._publish()
 
     def judge(self, events: list[LinkEvent], commits: int) -> frozenset[str]:
@@ -214,7 +237,7 @@ class Worker:
         A tap goes when nobody had it open and no network described it at two sweeps in a row.
         """
         touched = self.refresh(units)
-        described = frozenset().union(*self._described.values())
+        described = frozenset(tap_name(port.uid) for network in self._planned.values() for port in network.ports)
         idle = frozenset(
             uid
             for uid in self._kernel.devices.idle_taps()
@@ -237,15 +260,13 @@ class Worker:
         """Return the names of all devices that are, or were described as, the network's."""
         names = network_names(network_uid, self._settings.namespace_prefix)
         bridged = {fact.device for fact in self._picture.taps() if fact.bridge == names.bridge}
-        return self._described.get(network_uid, frozenset()) | bridged | {names.bridge, names.vxlan, names.service}
+        planned = self._planned.get(network_uid)
+        taps = {tap_name(port.uid) for port in planned.ports} if planned else set()
+        return frozenset(taps | bridged | {names.bridge, names.vxlan, names.service})
 
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""
-        for uid, taps in self._described.items():
-            names = network_names(uid, self._settings.namespace_prefix)
-            if device in taps or device in (names.bridge, names.vxlan, names.service):
-                return uid
-        return None
+        return next((uid for uid in self._planned if device in self._devices(uid)), None)
 
     def _forget(self, change: Changes) -> None:
         self._picture.remove(change.facts)
@@ -276,6 +297,10 @@ class Worker:
         devices = {fact.device for fact in change.facts}
         keys = {fact.key for fact in change.facts}
         return any(fact.key in keys and fact not in change.facts for fact in self._picture.on(devices))
+
+
+def _port_uids(*networks: HostNetwork) -> frozenset[str]:
+    return frozenset(port.uid for network in networks for port in network.ports)
 
 
 _DEVICE_KEYS = frozenset({"bridge", "vxlan", "service", "tap"})

@@ -37,6 +37,10 @@ class Picture:
         """Return the facts on the devices."""
         return frozenset(fact for device in devices for fact in self._by_device.get(device, {}).values())
 
+    def holding(self, facts: Iterable[Fact]) -> frozenset[Fact]:
+        """Return those of the facts that hold."""
+        return frozenset(fact for fact in facts if self._by_device.get(fact.device, {}).get(fact.key) == fact)
+
     def all(self) -> frozenset[Fact]:
         """Return every fact."""
         return self.on(self._by_device)
