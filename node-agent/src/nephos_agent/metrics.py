@@ -115,8 +115,6 @@ def usage_metrics(stats: Iterable[DomainStats]) -> list[Metric]:
     balloon = GaugeMetricFamily("nephos_server_balloon_bytes", "Memory that the guest is given", labels=_LABELS)
     read = CounterMetricFamily("nephos_server_block_read_bytes", "Bytes read from its disks", labels=_LABELS)
     written = CounterMetricFamily("nephos_server_block_written_bytes", "Bytes written to its disks", labels=_LABELS)
-    received = CounterMetricFamily("nephos_server_network_receive_bytes", "Bytes that it received", labels=_LABELS)
-    sent = CounterMetricFamily("nephos_server_network_transmit_bytes", "Bytes that it sent", labels=_LABELS)
     for one in stats:
         labels = [one.namespace, one.server_name, one.server_uid]
         cpu.add_metric(labels, one.cpu_seconds)
@@ -124,9 +122,7 @@ def usage_metrics(stats: Iterable[DomainStats]) -> list[Metric]:
         balloon.add_metric(labels, one.balloon_bytes)
         read.add_metric(labels, one.block_read_bytes)
         written.add_metric(labels, one.block_write_bytes)
-        received.add_metric(labels, one.network_receive_bytes)
-        sent.add_metric(labels, one.network_transmit_bytes)
-    return [cpu, memory, balloon, read, written, received, sent]
+    return [cpu, memory, balloon, read, written]
 
 
 def _ports(plugged: int) -> Metric:

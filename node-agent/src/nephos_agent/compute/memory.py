@@ -205,7 +205,7 @@ class MemoryCompute:
 
 
 _OFF: Final = frozenset({DomainState.SHUTOFF, DomainState.CRASHED})
-_UNUSED: Final = DomainStats("", "", "", 0.0, 0, 0, 0, 0, 0, 0)
+_UNUSED: Final = DomainStats("", "", "", 0.0, 0, 0, 0, 0)
 
 
 def _domain(machine: _Machine) -> Domain:

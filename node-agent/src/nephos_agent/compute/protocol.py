@@ -117,9 +117,6 @@ class DomainStats:
     """What the guest is given."""
     block_read_bytes: int
     block_write_bytes: int
-    network_receive_bytes: int
-    """As the guest sees it."""
-    network_transmit_bytes: int
 
 
 @dataclass(frozen=True)
