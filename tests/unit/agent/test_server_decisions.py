@@ -284,7 +284,7 @@ def action(phase: str = "Pending", *, name: str = "a", created: str = NOW, **spe
     )
 
 
-HARD = {"reboot": {"type": "Hard"}}
+HARD: dict[str, Any] = {"reboot": {"type": "Hard"}}
 
 
 @pytest.mark.parametrize(

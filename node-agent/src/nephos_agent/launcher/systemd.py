@@ -103,7 +103,8 @@ class SystemdLauncher:
         try:
             return await self._bus.call(member, signature, body)
         except BusError as error:
-            return _judge(error)
+            _judge(error)
+            return None
 
     async def _run_job(self, member: str, signature: str, body: list[Any]) -> None:
         try:
