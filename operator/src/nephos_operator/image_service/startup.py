@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 COMPONENT: Final = "nephos-image-service"
 SWEEP_S: Final = 3600.0
 _BACKOFF: Final = Backoff(first_s=2.0, most_s=300.0)
+
+
+Parts = dict[str, Callable[[], Coroutine[Any, Any, Any]]]
+"""What runs side by side, by name."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,12 @@ async def run(options: Options) -> None:
     await asyncio.to_thread(options.store.prepare)
     async with connect(options.kubeconfig, user_agent=COMPONENT) as kubernetes:
         inspector = await Inspector.detect()
-        await first_ends(Process(options, kubernetes, inspector).parts() | {"signal": stop.wait()})
+        await first_ends(Process(options, kubernetes, inspector).parts() | {"signal": stop.wait})
 
 
-async def first_ends(parts: dict[str, Coroutine[Any, Any, Any]]) -> None:
+async def first_ends(parts: Parts) -> None:
     """Run all; when one ends, end the others, and raise what it raised."""
-    tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
+    tasks = {asyncio.create_task(part(), name=name) for name, part in parts.items()}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -151,14 +155,14 @@ class Process:
         self._queue: WorkQueue[Key] | None = None
         self._metrics.watch(self._images, is_leading=lambda: self._election.is_leader)
 
-    def parts(self) -> dict[str, Coroutine[Any, Any, Any]]:
+    def parts(self) -> Parts:
         """Return what runs side by side; each part goes on until it is cancelled."""
         return {
-            "images": self._images.run(),
-            "election": self._elect(),
-            "events": self._events.run(),
-            "server": self._serve_hosts(),
-            "metrics": self._serve_metrics(),
+            "images": self._images.run,
+            "election": self._elect,
+            "events": self._events.run,
+            "server": self._serve_hosts,
+            "metrics": self._serve_metrics,
         }
 
     def _on_event(self, old: Image | None, new: Image | None) -> None:
@@ -180,7 +184,7 @@ class Process:
         self._reconciler.begin()
         self._queue = WorkQueue(self._reconciler.reconcile, backoff=_BACKOFF)
         try:
-            await first_ends({"queue": self._queue.run(), "sweep": self._sweep()})
+            await first_ends({"queue": self._queue.run, "sweep": self._sweep})
         finally:
             self._queue = None
             await self._importer.close()
