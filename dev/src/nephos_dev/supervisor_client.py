@@ -14,7 +14,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from nephos_dev.progress import FailureError
 from nephos_dev.waiting import NotYet, wait_for
 
-_RESTARTS_THAT_ARE_ENOUGH = 3
+_STARTS_THAT_ARE_ENOUGH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,20 +97,19 @@ class Supervisor:
 
     def wait_ready(self, name: str, ready: Callable[[], None], *, timeout_s: float) -> None:
         """Wait until `ready` no longer raises NotYet. Gives up early on a process that ends again and again."""
-        seen: set[int] = set()
+        starts: set[int] = set()
 
         def probe() -> None:
             try:
                 state = self.process(name)
             except ConnectionError as error:
                 raise NotYet(str(error)) from error
-            if state.state in {"BACKOFF", "FATAL"}:
-                if not seen:
-                    self._retry_now(name)
-                seen.add(state.started_at)
-                if len(seen) >= _RESTARTS_THAT_ARE_ENOUGH or state.state == "FATAL":
-                    raise FailureError(f"{name} ends as soon as it is started ({state.description})", state.log)
-            if state.state != "RUNNING" and not state.pid:
+            if state.state in {"BACKOFF", "FATAL"} and not starts:
+                self._retry_now(name)
+            starts.add(state.started_at)
+            if len(starts) > _STARTS_THAT_ARE_ENOUGH:
+                raise FailureError(f"{name} ends soon after each start", state.log)
+            if not state.pid:
                 raise NotYet(f"{name} is {state.state.lower()}: {state.description}")
             ready()
 
