@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 from nephos_api.kube.protocol import Kubernetes
@@ -13,6 +14,7 @@ from nephos_api.resources import Port, Server, Subnet
 from nephos_operator.addressing import AddressBook
 from nephos_operator.heartbeats import Heartbeats
 from nephos_operator.ledger import Ledger
+from nephos_operator.placement.snapshot import HostViews
 from nephos_operator.store import Change, Store
 
 R = TypeVar("R", bound=Resource)
@@ -55,6 +57,11 @@ class Context:
     """By Server UID: Hosts that refused it in the search that goes on."""
     busy: dict[Key, None] = field(default_factory=dict)
     """Servers that fit on Hosts which build too many others now, the longest waiting first."""
+
+    @cached_property
+    def host_views(self) -> HostViews:
+        """The Hosts as placement sees them."""
+        return HostViews(self.ledger)
 
     def forget_undertakings(self) -> None:
         """Forget what was decided and not written: another replica may have led since."""

@@ -65,12 +65,12 @@ class Ledger:
         self._namespaces: dict[str, Sums] = {}
 
     def on_host(self, host: str) -> Sums:
-        """Return what was promised on the host; not to be changed by the caller."""
-        return self._hosts.get(host, _NOTHING)
+        """Return what is promised on the host, always the same object; not to be changed by the caller."""
+        return self._hosts.setdefault(host, Sums())
 
     def in_namespace(self, namespace: str) -> Sums:
         """Return what the placed Servers of the namespace were promised; not to be changed by the caller."""
-        return self._namespaces.get(namespace, _NOTHING)
+        return self._namespaces.setdefault(namespace, Sums())
 
     def claim_of(self, uid: str) -> Claim | None:
         """Return the claim of the Server of that UID, or None."""
@@ -129,13 +129,8 @@ class Ledger:
             self._count(claim, 1)
 
     def _count(self, claim: Claim, sign: int) -> None:
-        for sums, name in ((self._hosts, claim.host), (self._namespaces, claim.namespace)):
-            sums.setdefault(name, Sums()).add(claim, sign)
-            if not sums[name].servers:
-                del sums[name]
-
-
-_NOTHING = Sums()
+        self.on_host(claim.host).add(claim, sign)
+        self.in_namespace(claim.namespace).add(claim, sign)
 
 
 def written_claim(server: Server) -> Claim | None:

@@ -14,7 +14,7 @@ from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Result
 from nephos_operator import quota
 from nephos_operator.ledger import Ledger
-from nephos_operator.placement.snapshot import views
+from nephos_operator.placement.snapshot import HostViews
 from nephos_operator.store import Store
 
 
@@ -71,7 +71,7 @@ class _Usage(Collector):
 
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
-        self._ledger = ledger
+        self._views = HostViews(ledger)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges."""
@@ -96,7 +96,7 @@ class _Usage(Collector):
         capacity = GaugeMetricFamily("nephos_host_capacity", "What a host may promise", labels=labels)
         promised = GaugeMetricFamily("nephos_host_promised", "What was promised on a host", labels=labels)
         up = GaugeMetricFamily("nephos_host_up", "1 while the host's agent renews its Lease", labels=("host",))
-        for found in views(self._store.hosts, self._ledger):
+        for found in self._views.of(self._store.hosts):
             up.add_metric((found.name,), float(found.is_up))
             for resource, inventory in (("vcpus", found.vcpus), ("memory_mib", found.memory), ("disk_gib", found.disk)):
                 capacity.add_metric((found.name, resource), inventory.capacity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nephos_api.resources import Host
 from nephos_api.resources.host import HostPhase
@@ -24,7 +25,7 @@ class Inventory:
         """Tell whether used + requested ≤ (total − reserved) × ratio, and the request alone ≤ total."""
         return requested <= self.total and used + requested <= self.capacity
 
-    @property
+    @cached_property
     def capacity(self) -> float:
         """What may be promised in all."""
         return (self.total - self.reserved) * self.allocation_ratio
@@ -71,6 +72,7 @@ class HostView:
     most_servers: int
     """0: no bound."""
     used: Sums
+    """What is promised there: the ledger's own object, which changes as claims come and go."""
 
 
 def view(host: Host, used: Sums) -> HostView:
@@ -97,9 +99,23 @@ def view(host: Host, used: Sums) -> HostView:
     )
 
 
-def views(hosts: Iterable[Host], ledger: Ledger) -> list[HostView]:
-    """Return all Hosts with what is promised on them."""
-    return [view(host, ledger.on_host(host.metadata.name)) for host in hosts]
+class HostViews:
+    """The views of all Hosts; one is made anew when its Host changes, what is promised there is read through."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._views: dict[str, tuple[Host, HostView]] = {}
+
+    def of(self, hosts: Iterable[Host]) -> list[HostView]:
+        """Return the views of these Hosts."""
+        return [self._view(host) for host in hosts]
+
+    def _view(self, host: Host) -> HostView:
+        name = host.metadata.name
+        held = self._views.get(name)
+        if held is None or held[0] is not host:
+            held = self._views[name] = host, view(host, self._ledger.on_host(name))
+        return held[1]
 
 
 def request(

@@ -112,7 +112,7 @@ def _choose(server: Server, resolved: Resolved, context: Context) -> Chosen | No
     )
     ports = context.store.ports.by("server_uid", server.uid)
     preferred = next((port.spec.host for port in ports if port.spec.host), None)
-    return decide(request, snapshot.views(context.store.hosts, context.ledger), preferred=preferred)
+    return decide(request, context.host_views.of(context.store.hosts), preferred=preferred)
 
 
 def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stalls | None:
