@@ -18,11 +18,11 @@ class AllocationRatio(ApiModel):
     """How much may be promised of what is there: (total − reserved) × ratio. The defaults are OpenStack Placement's."""
 
     vcpus: Ratio = 4.0
-    """Of vCPUs."""
+    """Promised vCPUs for each that is there."""
     memory: Ratio = 1.0
-    """Of memory."""
+    """Promised memory for what is there; above 1 guests may have to be swapped out."""
     disk: Ratio = 1.0
-    """Of disk."""
+    """Promised disk for what is there."""
 
 
 class Reserved(ApiModel):

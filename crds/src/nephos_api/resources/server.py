@@ -46,7 +46,7 @@ class ServerSpec(ApiModel):
     """What the Server should be."""
 
     flavor: Annotated[Name, immutable("spec.flavor")]
-    """Its size."""
+    """Its size: the name of a Flavor."""
     image: Annotated[Name, immutable("spec.image")]
     """What its disk is made from: an Image in the same namespace, or in nephos-catalog."""
     networks: Annotated[
@@ -59,11 +59,11 @@ class ServerSpec(ApiModel):
             "spec.networks: two entries ask for the same address of one network; give each its own",
         ),
     ] = ()
-    """Its NICs, in order."""
+    """Its NICs, in order; each gets a Port, a MAC address and an address."""
     server_group: Annotated[Name | None, immutable("spec.serverGroup")] = None
-    """The ServerGroup that says with or apart from whom it runs."""
+    """The ServerGroup, in the same namespace, that says with or apart from whom it runs."""
     key_pairs: Annotated[tuple[Name, ...], Field(max_length=16), immutable("spec.keyPairs")] = ()
-    """KeyPairs whose keys the guest takes in."""
+    """KeyPairs, in the same namespace, whose keys the guest takes in at its first boot."""
     user_data: Annotated[str | None, Field(max_length=65_535), immutable("spec.userData")] = None
     """What the guest runs at its first boot (a shell script, cloud-config …); no place for secrets."""
     config_drive: Annotated[bool, immutable("spec.configDrive")] = False
@@ -79,9 +79,10 @@ class ServerSpec(ApiModel):
     availability_zone: Annotated[Name | None, immutable("spec.availabilityZone")] = None
     """The zone of its Host; absent means any."""
     state: ServerState = ServerState.ACTIVE
-    """Active or Shutoff."""
+    """What it should be: Active (running) or Shutoff."""
     restart_policy: RestartPolicy = RestartPolicy.NEVER
-    """What happens when the guest ends by itself."""
+    """What happens when the guest ends by itself: Never (it stays Shutoff until a ServerAction Start or a change of
+    the spec), OnFailure (it is started again if it crashed), Always."""
 
 
 class ServerPhase(StrEnum):

@@ -57,7 +57,7 @@ class SubnetSpec(ApiModel):
     cidr: Annotated[SubnetPrefix, immutable("spec.cidr")]
     """The addresses, such as 10.10.0.0/24."""
     gateway: Annotated[IPAddress | None, immutable("spec.gateway")] = None
-    """The default router; absent means the first address."""
+    """The default router that guests are told; absent means the first address of the network."""
     allocation_pools: Annotated[tuple[Annotated[AllocationPool, _POOL_ORDER], ...], Field(max_length=16)] = ()
     """What is given out; absent means every address but the gateway and the service address."""
     dhcp: bool = True

@@ -68,10 +68,10 @@ class _Structure:
     def convert(self, source: Schema) -> Schema:
         source = self._resolve(source)
         schema: Schema = {key: source[key] for key in _KEPT if key in source}
-        if "description" in schema:
-            schema["description"] = _one_line(schema["description"])
         _convert_bounds(source, schema)
         _convert_default(schema)
+        if "description" in schema:
+            schema["description"] = _one_line(schema["description"]) + _default_sentence(schema)
         rules = list(source.get(RULES_KEY, []))
         match source.get("type"):
             case "object" if "properties" in source:
@@ -157,6 +157,14 @@ def _convert_default(schema: Schema) -> None:
         schema["default"] = {}
     if default is None or default in ([], ""):
         schema.pop("default", None)
+
+
+def _default_sentence(schema: Schema) -> str:
+    """Return what ``kubectl explain`` does not say by itself."""
+    default = schema.get("default")
+    if default is None or isinstance(default, dict):
+        return ""
+    return f" Default: {str(default).lower() if isinstance(default, bool) else default}."
 
 
 def _one_line(text: str) -> str:
