@@ -153,6 +153,18 @@ async def test_a_port_that_is_not_described_any_more_is_unplugged_and_comes_back
         close()
 
 
+async def test_a_port_that_the_api_forgot_stays_plugged_while_it_is_said_to_be_kept(world: World) -> None:
+    a = world.port("a", "10.10.0.11")
+    await world.driver.create_tap(a.uid, a.mac, 1450)
+    close = world.open_tap(a.uid)
+    await world.driver.apply(network(1, a))
+    await world.driver.apply(replace(network(1), keep_unknown=True))
+    assert await world.driver.plugged() == {a.uid}
+    await world.driver.apply(network(1))
+    assert await world.driver.plugged() == frozenset()
+    close()
+
+
 async def test_a_tap_whose_qemu_died_is_not_plugged_and_is_made_afresh_for_the_next_start(world: World) -> None:
     a = world.port("a", "10.10.0.11")
     await world.driver.create_tap(a.uid, a.mac, 1450)

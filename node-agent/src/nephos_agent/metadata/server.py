@@ -1,8 +1,8 @@
 """The metadata service: the agent itself, listening inside the service namespace of every network.
 
 A guest is known by the socket that it reached (its network) and by its source address. Both are facts: the filters let
-a port use only its own address and MAC, frames of other hosts never reach the service, and answers go to the port's MAC
-by a permanent neighbour entry. What a request claims of itself (X-Forwarded-For and the like) is not looked at.
+a port use only its own address and MAC, in ARP and ND too, and frames of other hosts never reach the service. What a
+request claims of itself (X-Forwarded-For and the like) is not looked at.
 """
 
 from __future__ import annotations

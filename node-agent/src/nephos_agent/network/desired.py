@@ -20,7 +20,6 @@ from nephos_agent.network.facts import (
     HostsKind,
     Neighbour,
     Service,
-    ServiceNeighbour,
     Tap,
     TunnelEntry,
     Vxlan,
@@ -135,8 +134,6 @@ def _local_port_facts(
             result.add(GuardElement(tap, GuardSet.ND_TARGET, (mac, entry.address)))
         else:
             result.add(GuardElement(tap, GuardSet.IPV4, (mac, entry.address)))
-        result.add(ServiceNeighbour(names.service, names.namespace, entry.address, mac))
-    result.add(ServiceNeighbour(names.service, names.namespace, link_local(mac), mac))
     lease = dnsmasq.dhcp_host(port)
     if lease:
         result.add(HostsFile(names.service, names.directory, HostsKind.DHCP, port.uid, lease))

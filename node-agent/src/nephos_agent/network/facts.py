@@ -149,21 +149,6 @@ class Neighbour:
         return ("neighbour", self.device, self.address)
 
 
-@dataclass(frozen=True)
-class ServiceNeighbour:
-    """A permanent entry in the service namespace: answers for that address go to that MAC alone."""
-
-    device: str
-    namespace: str
-    address: str
-    mac: str
-
-    @property
-    def key(self) -> Key:
-        """An address has one MAC."""
-        return ("service-neighbour", self.device, self.address)
-
-
 class HostsKind(StrEnum):
     """The folders that dnsmasq watches."""
 
@@ -206,16 +191,4 @@ class Dnsmasq:
 
 ZERO_MAC = "00:00:00:00:00:00"
 
-Fact = (
-    Bridge
-    | Vxlan
-    | Service
-    | GuardElement
-    | Tap
-    | BridgeEntry
-    | TunnelEntry
-    | Neighbour
-    | ServiceNeighbour
-    | HostsFile
-    | Dnsmasq
-)
+Fact = Bridge | Vxlan | Service | GuardElement | Tap | BridgeEntry | TunnelEntry | Neighbour | HostsFile | Dnsmasq

@@ -176,7 +176,7 @@ class LinuxNetwork:
     async def _report(self, judge: Callable[[], frozenset[str]]) -> None:
         async with _logged("judge events"):
             for network_uid in await self._run(judge):
-                _log.info("network changed by another hand", network=network_uid or "all")
+                _log.info("network to be looked at again", network=network_uid or "all")
                 self._listener(network_uid)
 
     async def _sweep_for_ever(self) -> None:

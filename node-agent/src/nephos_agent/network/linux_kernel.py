@@ -16,7 +16,6 @@ from nephos_agent.network.facts import (
     HostsFile,
     Neighbour,
     Service,
-    ServiceNeighbour,
     Tap,
     TunnelEntry,
     Vxlan,
@@ -63,7 +62,7 @@ class Kernel:
             self.neighbours = NeighbourSocket()
             self._nft = Nftables()
         self.devices = Devices(settings, self._host, self.tenants, self.namespace)
-        self.tables = Tables(settings.netns_dir, self.neighbours, self._nft, self.devices.index)
+        self.tables = Tables(self.neighbours, self._nft, self.devices.index)
         self._makers, self._removers = self._handlers()
 
     def prepare(self) -> None:
@@ -100,7 +99,6 @@ class Kernel:
             BridgeEntry: tables.make_entries,
             TunnelEntry: tables.make_entries,
             Neighbour: tables.make_entries,
-            ServiceNeighbour: tables.make_service_neighbours,
             HostsFile: _each(lambda fact: hosts_files.write(run_dir, fact)),
         }
         removers: dict[type[Fact], Change] = {
@@ -112,7 +110,6 @@ class Kernel:
             BridgeEntry: tables.remove_entries,
             TunnelEntry: tables.remove_entries,
             Neighbour: tables.remove_entries,
-            ServiceNeighbour: tables.remove_service_neighbours,
             HostsFile: _each(lambda fact: hosts_files.remove(run_dir, fact)),
         }
         return makers, removers

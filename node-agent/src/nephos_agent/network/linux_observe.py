@@ -13,7 +13,6 @@ from nephos_agent.network.facts import (
     Fact,
     Neighbour,
     Service,
-    ServiceNeighbour,
     Tap,
     TunnelEntry,
     Vxlan,
@@ -108,11 +107,6 @@ def _service_facts(kernel: Kernel, service: Service, units: frozenset[str]) -> s
     settings = kernel.settings
     names = network_names(service.network_uid, settings.namespace_prefix)
     facts: set[Fact] = set(hosts_files.read(settings.run_dir, names.directory, service.device))
-    if service.namespace:
-        facts |= {
-            ServiceNeighbour(service.device, service.namespace, address, mac)
-            for address, mac in linux_services.neighbours(settings.netns_dir / service.namespace)
-        }
     config = hosts_files.read_configuration(settings.run_dir, names.directory)
     if config is not None and names.unit in units:
         facts.add(Dnsmasq(service.device, names.unit, names.namespace, names.directory, config))

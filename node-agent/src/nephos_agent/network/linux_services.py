@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,8 @@ from typing import Final
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6
 from nephos_agent.network.dnsmasq import RELAY_PORT, SERVICE_INTERFACE
-from nephos_agent.network.facts import Service, ServiceNeighbour
+from nephos_agent.network.facts import Service
 from nephos_agent.network.linux_links import Links
-from nephos_agent.network.linux_neighbours import NeighbourSocket, neighbour
 from nephos_agent.network.services import ServiceSockets
 
 _LOOPBACK_INDEX: Final = 1
@@ -94,35 +93,6 @@ def observe(path: Path) -> Leg | None:
         addresses = links.addresses(leg.index)
         kept = {address for address in addresses if address == own or not address.startswith("fe80:")}
         return Leg(leg.mac or "", leg.mtu, tuple(sorted(kept)), leg.is_up)
-
-
-def neighbours(path: Path) -> frozenset[tuple[str, str]]:
-    """Return the permanent neighbours in the namespace: address and MAC."""
-    with _opened(path) as descriptor, namespaces.entered(descriptor):
-        table = NeighbourSocket()
-        try:
-            return frozenset(
-                (entry.destination, entry.mac)
-                for family in (socket.AF_INET, socket.AF_INET6)
-                for entry in table.dump(family)
-                if entry.destination and entry.is_permanent
-            )
-        finally:
-            table.close()
-
-
-def set_neighbours(path: Path, add: Iterable[ServiceNeighbour], remove: Iterable[ServiceNeighbour]) -> None:
-    """Change the permanent neighbours in the namespace."""
-    with _opened(path) as descriptor, namespaces.entered(descriptor), Links() as links:
-        leg = links.get(SERVICE_INTERFACE)
-        if leg is None:
-            raise FileNotFoundError(f"{path.name} has lost its leg")
-        table = NeighbourSocket()
-        try:
-            table.delete(neighbour(leg.index, fact.address, fact.mac) for fact in remove)
-            table.replace(neighbour(leg.index, fact.address, fact.mac) for fact in add)
-        finally:
-            table.close()
 
 
 def sockets(path: Path) -> ServiceSockets:

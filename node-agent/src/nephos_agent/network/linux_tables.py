@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from nephos_agent.network import guard, linux_services
-from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement, Neighbour, ServiceNeighbour, TunnelEntry
+from nephos_agent.network import guard
+from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement, Neighbour, TunnelEntry
 from nephos_agent.network.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux_neighbours import (
     Entry,
@@ -24,11 +22,8 @@ Entries = BridgeEntry | TunnelEntry | Neighbour
 class Tables:
     """Tables of the tenant namespace. Calls block; they belong to the thread that makes them."""
 
-    def __init__(
-        self, netns_dir: Path, neighbours: NeighbourSocket, nft: Nftables, index: Callable[[str], int]
-    ) -> None:
+    def __init__(self, neighbours: NeighbourSocket, nft: Nftables, index: Callable[[str], int]) -> None:
         """``index`` returns the index of a device of the tenant namespace."""
-        self._netns_dir = netns_dir
         self._neighbours = neighbours
         self._nft = nft
         self._index = index
@@ -77,16 +72,6 @@ class Tables:
         """Remove forwarding entries and neighbours."""
         self._neighbours.delete(self._entries(facts))
 
-    def make_service_neighbours(self, facts: Iterable[ServiceNeighbour]) -> None:
-        """Make neighbours in service namespaces so."""
-        for namespace, group in groupby(facts, key=_namespace):
-            linux_services.set_neighbours(self._netns_dir / namespace, add=tuple(group), remove=())
-
-    def remove_service_neighbours(self, facts: Iterable[ServiceNeighbour]) -> None:
-        """Remove neighbours from service namespaces."""
-        for namespace, group in groupby(facts, key=_namespace):
-            linux_services.set_neighbours(self._netns_dir / namespace, add=(), remove=tuple(group))
-
     def _entries(self, facts: Iterable[Entries]) -> list[Entry]:
         wanted = tuple(facts)
         indices = {device: self._index(device) for device in {fact.device for fact in wanted}}
@@ -103,7 +88,3 @@ def _entry(fact: Fact, index: int) -> Entry:
             return neighbour(index, fact.address, fact.mac)
         case _:
             raise TypeError(f"{fact!r} is no entry of a table")
-
-
-def _namespace(fact: ServiceNeighbour) -> str:
-    return fact.namespace

@@ -14,7 +14,7 @@ from nephos_agent.network.linux_observe import observe
 from nephos_agent.network.model import HostNetwork
 from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.picture import Picture
-from nephos_agent.network.plan import Changes, Plan, plan
+from nephos_agent.network.plan import Changes, Plan, keeping, plan
 from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
 
@@ -111,9 +111,10 @@ class Worker:
         before = self._applied.pop(network.uid, None)
         devices = self._devices(network.uid)
         self._planned[network.uid] = network
-        if before is None:
+        if before is None or before.keep_unknown or network.keep_unknown:
             desired = facts(network, self._context, opened)
-            return plan(desired, self._picture.on(devices | {fact.device for fact in desired}))
+            observed = self._picture.on(devices | {fact.device for fact in desired})
+            return plan(keeping(desired, observed) if network.keep_unknown else desired, observed)
         touched = touched_ports(before, network, plugged, opened) | (self._unplugged & _port_uids(before, network))
         self._unplugged -= touched
         old = facts(narrowed(before, touched), self._context, plugged) | flood_entries(before, self._context)

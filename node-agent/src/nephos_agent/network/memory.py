@@ -40,7 +40,8 @@ class MemoryNetwork:
         """See ``NetworkDriver.apply``."""
         before = self.applied.get(network.uid)
         gone = {port.uid for port in before.ports} - {port.uid for port in network.ports} if before else set()
-        self._plugged -= gone
+        if not network.keep_unknown:
+            self._plugged -= gone
         local = {port.uid for port in network.ports if port.host == self._host}
         self._plugged |= local & self._taps & self._open
         self.applied[network.uid] = network

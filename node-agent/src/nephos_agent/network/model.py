@@ -43,3 +43,5 @@ class HostNetwork:
     dns_domain: str
     subnets: tuple[SubnetView, ...]
     ports: tuple[HostPort, ...]
+    keep_unknown: bool = False
+    """Add and change, but take nothing away: the API may have forgotten what runs here (restored from a backup)."""

@@ -16,7 +16,6 @@ from nephos_agent.network.facts import (
     HostsFile,
     Neighbour,
     Service,
-    ServiceNeighbour,
     Tap,
     TunnelEntry,
     Vxlan,
@@ -29,7 +28,6 @@ _ORDER: Final[tuple[type[Fact], ...]] = (
     Service,
     TunnelEntry,
     Neighbour,
-    ServiceNeighbour,
     HostsFile,
     Tap,
     BridgeEntry,
@@ -58,6 +56,12 @@ class Plan:
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.removals or self.additions)
+
+
+def keeping(desired: frozenset[Fact], observed: frozenset[Fact]) -> frozenset[Fact]:
+    """Return what is desired where nothing may be taken away: what is there beside it stays."""
+    keys = {fact.key for fact in desired}
+    return desired | {fact for fact in observed if fact.key not in keys}
 
 
 def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
