@@ -74,11 +74,12 @@ class BringUp:
         with step(self.progress, "kinds, roles and policies"):
             install.install_kinds(self.cluster)
             install.install_identities(self.cluster)
-        with step(self.progress, "controller manager"):
+        with step(self.progress, "controller manager, and the services start"):
             # After the kinds: its garbage collector looks for new ones only every 30 s.
             self.supervisor.start("kube-controller-manager")
+            self._start_services()  # they take their time, and hosts need none of it
         self._start_hosts()
-        self._start_services()
+        self._wait_services()
         self._wait_agents()
         if image:
             with step(self.progress, "catalog: Flavor and Image tiny"):
@@ -188,24 +189,30 @@ class BringUp:
         Supervisor(host.supervisor_socket).wait_ready("libvirtd", ready, timeout_s=_READY_TIMEOUT_S)
 
     def _start_services(self) -> None:
+        if self.plan.image_service:
+            install.install_component(self.cluster, self.layout, _IMAGE_SERVICE)
+            self.supervisor.start("image-service")
+        if self.plan.operators:
+            install.install_component(self.cluster, self.layout, _OPERATOR)
+        for replica in range(1, self.plan.operators + 1):
+            self.supervisor.start(f"operator-{replica}")
+
+    def _wait_services(self) -> None:
         layout, ports = self.layout, self.layout.ports
         if self.plan.image_service:
             with step(self.progress, "image service", layout.logs / "image-service.log"):
-                install.install_component(self.cluster, layout, _IMAGE_SERVICE)
-                self._start_listener("image-service", str(layout.gateway), ports.image_service)
+                self._wait_listener("image-service", str(layout.gateway), ports.image_service)
         if self.plan.operators:
             with step(self.progress, "operator and admission webhook", layout.logs / "operator-1.log"):
-                install.install_component(self.cluster, layout, _OPERATOR)
                 for replica in range(1, self.plan.operators + 1):
                     # The webhook's port is shared by all replicas, so it does not tell whether this one is there.
-                    self._start_listener(f"operator-{replica}", "127.0.0.1", ports.operator_metrics[replica - 1])
+                    self._wait_listener(f"operator-{replica}", "127.0.0.1", ports.operator_metrics[replica - 1])
                 install.install_webhook(self.cluster, layout)
 
-    def _start_listener(self, name: str, address: str, port: int) -> None:
+    def _wait_listener(self, name: str, address: str, port: int) -> None:
         def ready() -> None:
             _connect(socket.AF_INET, (address, port))
 
-        self.supervisor.start(name)
         self.supervisor.wait_ready(name, ready, timeout_s=_READY_TIMEOUT_S)
 
     def _wait_agents(self) -> None:

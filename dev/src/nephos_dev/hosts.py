@@ -146,5 +146,5 @@ def network_namespaces(hosts: Sequence[HostLayout]) -> tuple[str, ...]:
 
 def execute(host: HostLayout, init_pid: int, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a command inside the host and return how it ended, with its output."""
-    enter = ["nsenter", f"--target={init_pid}", "--net", "--mount", "--uts", f"--wd={host.root}"]
+    enter = ["nsenter", f"--target={init_pid}", "--net", "--mount", "--uts", "--root", f"--wd={host.root}"]
     return subprocess.run([*enter, *command], capture_output=True, text=True, check=False)
