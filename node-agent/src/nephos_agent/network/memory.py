@@ -15,7 +15,8 @@ class MemoryNetwork:
         self._taps_open_by_themselves = taps_open_by_themselves
         self._taps: set[str] = set()
         self._open: set[str] = set()
-        self._plugged: set[str] = set()
+        self._plugged: dict[str, str] = {}
+        """The network of each port that is plugged, by UIDs."""
         self._listener: NetworkListener = lambda _uid: None
         self.applied: dict[str, HostNetwork] = {}
         """The networks that the host carries, by UID, as last described."""
@@ -30,7 +31,7 @@ class MemoryNetwork:
     async def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:  # noqa: ARG002  # why: the protocol's names
         """See ``NetworkDriver.create_tap``."""
         if port_uid not in self._open:
-            self._plugged.discard(port_uid)
+            self._plugged.pop(port_uid, None)
         self._taps.add(port_uid)
         if self._taps_open_by_themselves:
             self._open.add(port_uid)
@@ -38,22 +39,22 @@ class MemoryNetwork:
 
     async def apply(self, network: HostNetwork) -> None:
         """See ``NetworkDriver.apply``."""
-        before = self.applied.get(network.uid)
-        gone = {port.uid for port in before.ports} - {port.uid for port in network.ports} if before else set()
         if not network.keep_unknown:
-            self._plugged -= gone
-        local = {port.uid for port in network.ports if port.host == self._host}
-        self._plugged |= local & self._taps & self._open
+            self._unplug_all(network.uid, but=frozenset(port.uid for port in network.ports))
+        for port in network.ports:
+            if port.host == self._host and port.uid in self._taps & self._open:
+                self._plugged[port.uid] = network.uid
         self.applied[network.uid] = network
 
     async def plugged(self) -> frozenset[str]:
         """See ``NetworkDriver.plugged``."""
-        return frozenset(self._plugged & self._open)
+        return frozenset(self._plugged.keys() & self._open)
 
     async def unplug(self, port_uid: str) -> None:
         """See ``NetworkDriver.unplug``."""
-        for known in (self._taps, self._open, self._plugged):
-            known.discard(port_uid)
+        self._taps.discard(port_uid)
+        self._open.discard(port_uid)
+        self._plugged.pop(port_uid, None)
 
     async def networks(self) -> frozenset[str]:
         """See ``NetworkDriver.networks``."""
@@ -61,9 +62,8 @@ class MemoryNetwork:
 
     async def remove(self, network_uid: str) -> None:
         """See ``NetworkDriver.remove``."""
-        network = self.applied.pop(network_uid, None)
-        if network:
-            self._plugged -= {port.uid for port in network.ports}
+        self.applied.pop(network_uid, None)
+        self._unplug_all(network_uid, but=frozenset())
 
     def open_tap(self, port_uid: str) -> None:
         """Do as QEMU when it starts."""
@@ -72,12 +72,13 @@ class MemoryNetwork:
     def close_tap(self, port_uid: str) -> None:
         """Do as QEMU when it ends, and have the listener told."""
         self._open.discard(port_uid)
-        self.disturb(next((uid for uid, network in self.applied.items() if _has_port(network, port_uid)), ""))
+        self.disturb(self._plugged.get(port_uid, ""))
 
     def disturb(self, network_uid: str) -> None:
         """Tell the listener that somebody changed the network."""
         self._listener(network_uid)
 
-
-def _has_port(network: HostNetwork, port_uid: str) -> bool:
-    return any(port.uid == port_uid for port in network.ports)
+    def _unplug_all(self, network_uid: str, but: frozenset[str]) -> None:
+        gone = [port for port, network in self._plugged.items() if network == network_uid and port not in but]
+        for port in gone:
+            del self._plugged[port]
