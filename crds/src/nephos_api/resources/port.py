@@ -32,7 +32,7 @@ class PortSpec(ApiModel):
     network: Annotated[Name, immutable("spec.network")]
     """The Network in the same namespace."""
     addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16), immutable("spec.addresses")] = ()
-    """Addresses that the port asks for; absent means any one free address."""
+    """Addresses that the port asks for; absent means a free one of each IP version that the Network has."""
     mac_address: Annotated[MacAddress | None, fixed_once_set("spec.macAddress")] = None
     """Its MAC address; absent means one that is derived from its UID."""
     network_uid: Annotated[Uid | None, fixed_once_set("spec.networkUID")] = None

@@ -24,7 +24,7 @@ class NetworkInterface(ApiModel):
     network: Name
     """The Network in the same namespace."""
     addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16)] = ()
-    """Addresses that it asks for; absent means any one free address of the Network."""
+    """Addresses that it asks for; absent means a free one of each IP version that the Network has."""
 
 
 class ServerState(StrEnum):
