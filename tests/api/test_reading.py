@@ -101,6 +101,8 @@ RIGHTS = (
     (AGENT, "list", "secrets", "first", False),
     (IMAGE_SERVICE, "patch", "images.nephos.cloud/status", "first", True),
     (IMAGE_SERVICE, "patch", "servers.nephos.cloud/status", "first", False),
+    (IMAGE_SERVICE, "create", "leases.coordination.k8s.io", "nephos-system", True),
+    (IMAGE_SERVICE, "create", "leases.coordination.k8s.io", "first", False),
 )
 
 
