@@ -31,14 +31,14 @@ HALF = len(CONTENT) // 2
 class Origin(ThreadingHTTPServer):
     """A web server with one image, which stops in the middle of it until it is told to go on."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, address: str) -> None:
+        super().__init__((address, 0), Handler)
         self.goes_on = threading.Event()
         self.ranges: list[str | None] = []
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.server_port}/image"
+        return f"http://{self.server_address[0]}:{self.server_port}/image"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is no error of this server."""
@@ -70,8 +70,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as server:
+def origin(cloud: Cloud) -> Iterator[Origin]:
+    with Origin(str(cloud.layout.gateway)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -88,7 +88,7 @@ def service(cloud: Cloud, store: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = os.environ | {
         "KUBECONFIG": str(layout.kubeconfigs / "nephos-image-service"),
         "NEPHOS_REPLICA_NAME": "one",
-        "NEPHOS_IMAGE_ALLOW_CIDRS": "127.0.0.1/32,::1/128",
+        "NEPHOS_IMAGE_ALLOW_CIDRS": str(layout.gateway),
         "NEPHOS_IMAGE_LISTEN": "127.0.0.1:0",
         "NEPHOS_METRICS_PORT": "0",
         "NEPHOS_IMAGE_STORE_DIR": str(store),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import ssl
@@ -61,7 +60,7 @@ class Options:
 
 
 @click.command()
-@click.option("--replica-name", envvar="NEPHOS_REPLICA_NAME", help="Unique name of this replica; else host and pid.")
+@click.option("--replica-name", envvar="NEPHOS_REPLICA_NAME", help="Unique name of this replica; else the host's.")
 @click.option("--kubeconfig", envvar="KUBECONFIG", type=click.Path(path_type=Path), help="Else the pod's own account.")
 @click.option("--store-dir", envvar="NEPHOS_IMAGE_STORE_DIR", type=click.Path(path_type=Path), required=True)
 @click.option("--file-root", envvar="NEPHOS_IMAGE_FILE_ROOT", type=click.Path(path_type=Path), help="For file://.")
@@ -95,7 +94,7 @@ def main(
     configure_logs(log_level)
     host, _, port = listen.rpartition(":")
     options = Options(
-        identity=replica_name or f"{socket.gethostname()}-{os.getpid()}",
+        identity=replica_name or socket.gethostname(),
         kubeconfig=kubeconfig,
         store=Store(store_dir.resolve()),
         file_root=file_root,
