@@ -43,6 +43,37 @@ class Told:
         self.reasons.append(reason)
 
 
+class Killed(BaseException):
+    """The operator was killed here."""
+
+
+class Mortal:
+    """The API as an operator sees it that is killed at one of its writes: before it, or before its answer comes."""
+
+    def __init__(self, kube: MemoryKubernetes, world: World) -> None:
+        self._kube = kube
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._kube, name)
+        if name in ("get", "list", "watch"):
+            return call
+
+        async def write(*args: Any, **kwargs: Any) -> Any:
+            if name == "raw" and args[0] == "GET":
+                return await call(*args, **kwargs)
+            self._world.steps_to_live -= 1
+            if self._world.steps_to_live == 0:
+                raise Killed
+            answer = await call(*args, **kwargs)
+            self._world.steps_to_live -= 1
+            if self._world.steps_to_live == 0:
+                raise Killed
+            return answer
+
+        return write
+
+
 class World:
     """One operator over an API in memory; ``settle`` lets it do everything that there is to do."""
 
@@ -51,6 +82,7 @@ class World:
         self.monotonic_s = 0.0
         self.kube = MemoryKubernetes(lambda: self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
         self.lead_left_s = 60.0
+        self.steps_to_live = -1
         self.events = Told()
         self.silent: set[str] = set()
         self.results: dict[Key, Any] = {}
@@ -61,7 +93,7 @@ class World:
         follow(self.store, self.ledger, self.addresses)
         self.store.subscribe(self._route)
         self.heartbeats = Heartbeats(lambda: self.monotonic_s)
-        writes = LeaderWrites(self.kube, self.store, lambda: self.lead_left_s, lambda *_: None)
+        writes = LeaderWrites(Mortal(self.kube, self), self.store, lambda: self.lead_left_s, lambda *_: None)
         self.context = Context(
             writes, self.store, self.ledger, self.addresses, self.events, self.heartbeats, clock=lambda: self.now
         )
@@ -89,7 +121,11 @@ class World:
             while self._keys:
                 key = next(iter(self._keys))
                 del self._keys[key]
-                await self.reconcile(key)
+                try:
+                    await self.reconcile(key)
+                except Killed:
+                    self.restart()
+                    self._watch()
         raise AssertionError(f"never settles; last results: {self.results}")
 
     def _watch(self) -> None:

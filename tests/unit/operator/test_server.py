@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -230,28 +229,6 @@ async def test_a_port_of_the_same_name_is_never_adopted(cloud: World) -> None:
     await cloud.kube.delete(Port, "one-net0", "demo")
     await cloud.settle()
     assert (await cloud.get(Server, "one")).status.host is not None
-
-
-async def test_a_crash_between_port_and_status_gives_nothing_twice(cloud: World) -> None:
-    await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
-    original = cloud.kube.apply_status
-
-    async def crash(*_: object, **__: object) -> None:
-        raise OSError("killed here")
-
-    cloud.kube.apply_status = crash
-    with contextlib.suppress(OSError):
-        await cloud.settle()
-    cloud.kube.apply_status = original
-    port = await cloud.get(Port, "one-net0")
-    cloud.restart()
-    await cloud.look_again()
-    server = await cloud.get(Server, "one")
-    assert server.status.host == port.spec.host
-    assert server.status.address_list == port.spec.allocations[0].address
-    assert (await cloud.get(Port, "one-net0")).uid == port.uid
-    two = await cloud.add_server("two")
-    assert two.status.address_list != server.status.address_list
 
 
 async def test_a_deleted_server_stays_until_its_host_has_let_go(cloud: World) -> None:
