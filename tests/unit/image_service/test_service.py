@@ -16,9 +16,9 @@ import pytest
 
 from nephos_api import conditions, pki
 from nephos_api.kube.memory import MemoryKubernetes
-from nephos_api.reconcile.queue import Backoff
+from nephos_api.reconcile.queue import WorkQueue
 from nephos_api.resources.image import Image
-from nephos_operator.image_service import startup
+from nephos_operator.image_service import statuses
 from nephos_operator.image_service.addresses import AddressPolicy, parse_networks
 from nephos_operator.image_service.fetch import Limits
 from nephos_operator.image_service.inspection import Inspector
@@ -209,7 +209,7 @@ async def test_a_forbidden_address_and_a_foreign_file_are_refused(world: World, 
 async def test_a_server_that_fails_is_tried_again_until_it_delivers(
     world: World, web_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(startup, "_BACKOFF", Backoff(first_s=0.01, most_s=0.1))
+    monkeypatch.setattr(statuses, "RETRY_FIRST_S", 0.01)
     web_server.status = 503
     async with world.running():
         await world.create(web_server.url())
@@ -218,6 +218,25 @@ async def test_a_server_that_fails_is_tried_again_until_it_delivers(
         assert conditions.is_true(image.status.conditions, "Reconciling")
         web_server.status = None
         await world.until(phase_is("Active"))
+
+
+async def test_a_source_that_keeps_failing_is_asked_less_and_less(
+    world: World, web_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "RETRY_FIRST_S", 0.01)
+    delays: list[float] = []
+    add_after = WorkQueue.add_after
+
+    def note(queue: WorkQueue[Any], key: Any, delay_s: float) -> None:
+        delays.append(delay_s)
+        add_after(queue, key, delay_s)
+
+    monkeypatch.setattr(WorkQueue, "add_after", note)
+    web_server.status = 503
+    async with world.running():
+        await world.create(web_server.url())
+        await eventually(lambda: len(web_server.requests) >= 4)
+    assert delays[:3] == [0.01, 0.02, 0.04]
 
 
 async def test_a_restart_in_the_middle_goes_on_where_it_was(world: World, web_server: Any) -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from nephos_api import conditions
 from nephos_api.errors import PermanentFault, TemporaryFault
-from nephos_api.reconcile.result import Result, Retry, Wait
 from nephos_api.resources.image import Image, ImageFormat, ImagePhase, ImageStatus
 from nephos_operator.image_service import statuses
 from nephos_operator.image_service.collection import KEPT_S, plan_collection
@@ -87,18 +86,21 @@ def test_what_is_not_there_is_fetched_and_what_failed_waits_for_a_change(
 
 
 @pytest.mark.parametrize(
-    ("reason", "advanced_bytes", "result"),
+    ("reason", "failures", "delay_s"),
     [
-        ("SourceUnavailable", 0, Retry("SourceUnavailable", "m")),
-        ("NameNotResolved", 0, Retry("NameNotResolved", "m")),
-        ("SourceUnavailable", 50 << 20, Wait("m", 2.0)),
-        ("StoreFull", 50 << 20, Wait("m", 300.0)),
+        ("SourceUnavailable", 0, 2),
+        ("SourceUnavailable", 1, 2),
+        ("SourceUnavailable", 2, 4),
+        ("NameNotResolved", 5, 32),
+        ("NameNotResolved", 9, 300),
+        ("NameNotResolved", 10_000, 300),
+        ("StoreFull", 1, 300),
     ],
 )
 def test_the_next_try_comes_soon_after_progress_and_late_on_a_full_disk(
-    reason: str, advanced_bytes: int, result: Result
+    reason: str, failures: int, delay_s: float
 ) -> None:
-    assert statuses.next_try(TemporaryFault("m", reason=reason), advanced_bytes) == result
+    assert statuses.next_try_s(TemporaryFault("m", reason=reason), failures) == delay_s
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,6 +23,10 @@ from nephos_operator.image_service.importing import Importer, Underway
 from nephos_operator.image_service.statuses import Report
 
 log = structlog.get_logger(__name__)
+
+
+_ADVANCED_BYTES: Final = 1 << 20
+"""A try that brought less is as good as one that brought nothing."""
 
 
 class Images(Protocol):
@@ -61,6 +65,7 @@ class ImageReconciler:
     """Has a key reconciled soon."""
     _reports: dict[str, Report] = field(default_factory=dict)
     _written: dict[str, ImageStatus] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
     _unused_since: dict[str, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> Result:
@@ -123,6 +128,7 @@ class ImageReconciler:
         self.importer.claims.pop(uid, None)
         self._reports.pop(uid, None)
         self._written.pop(uid, None)
+        self._failures.pop(uid, None)
 
     def _on_change(self, image: Image) -> None:
         """Wake the reconciler at the beginning, at the end, and for progress that is worth a write."""
@@ -160,13 +166,15 @@ class ImageReconciler:
             stored = underway.task.result()
         except TemporaryFault as fault:
             status = statuses.interrupted(image, fault, underway.percent, _now())
-            result = statuses.next_try(fault, underway.advanced_bytes)
+            failures = self._count_failure(image.uid, underway)
+            result = Wait(fault.message, statuses.next_try_s(fault, failures))
             event = (self.events.warning, fault.reason, fault.message)
         except PermanentFault as fault:
             status = statuses.killed(image, fault, _now())
             result = Failed(fault.reason, fault.message)
             event = (self.events.warning, fault.reason, fault.message)
         else:
+            self._failures.pop(image.uid, None)
             status = statuses.active(image, stored, _now())
             result = Done()
             event = (self.events.normal, "Imported", f"{stored.size_bytes} bytes, sha256 {stored.sha256}")
@@ -176,6 +184,12 @@ class ImageReconciler:
         log.info("import ended", image=str(image.key), reason=event[1], message=event[2])
         event[0](image, event[1], event[2])
         return result
+
+    def _count_failure(self, uid: str, underway: Underway) -> int:
+        """Return how many tries in a row brought nothing."""
+        has_advanced = underway.advanced_bytes >= _ADVANCED_BYTES
+        self._failures[uid] = 0 if has_advanced else self._failures.get(uid, 0) + 1
+        return self._failures[uid]
 
     async def _write(self, image: Image, status: ImageStatus) -> None:
         """Write a status that says something new."""

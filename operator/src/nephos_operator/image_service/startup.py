@@ -21,7 +21,7 @@ from nephos_api.kube.informer import Informer
 from nephos_api.kube.lease import LeaderElection
 from nephos_api.kube.protocol import Kubernetes, Selection
 from nephos_api.metadata import Key
-from nephos_api.reconcile.queue import Backoff, WorkQueue
+from nephos_api.reconcile.queue import WorkQueue
 from nephos_api.resources.image import Image
 from nephos_operator.image_service import metrics, server
 from nephos_operator.image_service.addresses import AddressPolicy, parse_networks
@@ -37,7 +37,6 @@ log = structlog.get_logger(__name__)
 
 COMPONENT: Final = "nephos-image-service"
 SWEEP_S: Final = 3600.0
-_BACKOFF: Final = Backoff(first_s=2.0, most_s=300.0)
 
 
 Parts = dict[str, Callable[[], Coroutine[Any, Any, Any]]]
@@ -181,7 +180,7 @@ class Process:
     async def _lead(self) -> None:
         """Reconcile while leading; what was fetched so far stays for whoever leads next."""
         self._reconciler.begin()
-        self._queue = WorkQueue(self._reconciler.reconcile, backoff=_BACKOFF)
+        self._queue = WorkQueue(self._reconciler.reconcile)
         try:
             await first_ends({"queue": self._queue.run, "sweep": self._sweep})
         finally:

@@ -7,13 +7,11 @@ from typing import Final
 
 from nephos_api import conditions
 from nephos_api.errors import PermanentFault, TemporaryFault
-from nephos_api.reconcile.result import Result, Retry, Wait
 from nephos_api.resources.image import Image, ImagePhase, ImageStatus
 from nephos_operator.image_service.qemu_info import Found
 
-_ROOM_RETRY_S: Final = 300.0
-_RESUME_S: Final = 2.0
-_ADVANCED_BYTES: Final = 1 << 20
+RETRY_FIRST_S: Final = 2.0
+RETRY_MOST_S: Final = 300.0
 _STEP_PERCENT: Final = 5
 _STEP_S: Final = 2.0
 _LEAST_S: Final = 0.5
@@ -116,13 +114,14 @@ def observed(image: Image) -> ImageStatus:
     )
 
 
-def next_try(fault: TemporaryFault, advanced_bytes: int) -> Result:
-    """Return when to try again: soon where the last try brought bytes, late where only people can make room."""
+def next_try_s(fault: TemporaryFault, failures: int) -> float:
+    """Return in how many seconds to try again after so many failures in a row (0: the last try brought bytes).
+
+    Late where only people can make room.
+    """
     if fault.reason == "StoreFull":
-        return Wait(fault.message, _ROOM_RETRY_S)
-    if advanced_bytes >= _ADVANCED_BYTES:
-        return Wait(fault.message, _RESUME_S)
-    return Retry(fault.reason, fault.message)
+        return RETRY_MOST_S
+    return min(RETRY_MOST_S, RETRY_FIRST_S * 2.0 ** max(0, min(failures, 20) - 1))
 
 
 def _underway(image: Image, phase: ImagePhase, reason: str, message: str, percent: int | None, now: str) -> ImageStatus:
