@@ -59,9 +59,10 @@ def read(root: Tree, path: str) -> str | None:
     for part in path.split("/"):
         if not part:
             continue
-        if isinstance(node, str) or part not in node:
+        child = None if isinstance(node, str) else _child(node, part)
+        if child is None:
             return None
-        node = node[part]
+        node = child
     return node if isinstance(node, str) else _listing(node)
 
 
@@ -132,7 +133,6 @@ def ec2_meta_data(guest: Guest) -> Tree:
     result: dict[str, Tree | str] = {
         "ami-id": _ec2_id("ami", server.status.image.uid if server.status.image else ""),
         "ami-launch-index": "0",
-        "ami-manifest-path": "FIXED",
         "hostname": name,
         "instance-action": "none",
         "instance-id": _ec2_id("i", server.uid),
@@ -148,13 +148,21 @@ def ec2_meta_data(guest: Guest) -> Tree:
         result["mac"] = guest.nics[0].port.spec.mac_address or ""
     if server.status.key_pairs:
         result["public-keys"] = {
-            f"{number}": {"openssh-key": key.public_key} for number, key in enumerate(server.status.key_pairs)
+            f"{number}={key.name}": {"openssh-key": key.public_key}
+            for number, key in enumerate(server.status.key_pairs)
         }
     return result
 
 
+def _child(folder: Tree, part: str) -> Tree | str | None:
+    """Return what the folder has of that name. EC2 lists key 0 as ``0=its-name`` and serves it as ``0``."""
+    if part in folder:
+        return folder[part]
+    return next((node for name, node in folder.items() if "=" in name and name.partition("=")[0] == part), None)
+
+
 def _listing(folder: Tree) -> str:
-    return "\n".join(name if isinstance(node, str) else f"{name}/" for name, node in folder.items())
+    return "\n".join(name if isinstance(node, str) or "=" in name else f"{name}/" for name, node in folder.items())
 
 
 def _json(value: object) -> str:

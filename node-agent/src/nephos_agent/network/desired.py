@@ -57,7 +57,12 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
 def touched_ports(
     before: HostNetwork, after: HostNetwork, open_before: frozenset[str], open_after: frozenset[str]
 ) -> frozenset[str]:
-    """Return the UIDs of the ports that one description has and the other has not, or has otherwise."""
+    """Return the UIDs of the ports that one description has and the other has not, or has otherwise.
+
+    All of them where the two differ in more than ports: what a port needs depends on the MTU, the domain and so on.
+    """
+    if replace(before, ports=()) != replace(after, ports=()):
+        return frozenset(port.uid for network in (before, after) for port in network.ports)
     old, new = ({port.uid: port for port in network.ports} for network in (before, after))
     changed = {uid for uid in old.keys() | new.keys() if old.get(uid) != new.get(uid)}
     toggled = open_before ^ open_after

@@ -67,8 +67,8 @@ def keeping(desired: frozenset[Fact], observed: frozenset[Fact]) -> frozenset[Fa
 def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
     """Return what turns ``observed`` into ``desired``.
 
-    A fact whose key stays is made so in place. What lies on a device that goes is not removed one by one, and what
-    lies on a device that is made anew is made anew too.
+    A fact whose key stays is made so in place. What goes with a device is not removed one by one, and is made anew
+    where its device is.
     """
     missing, surplus = desired - observed, observed - desired
     if not missing and not surplus:
@@ -78,7 +78,9 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
     gone_devices = {fact.device for fact in gone if isinstance(fact, _DEVICES)}
     fresh_devices = {fact.device for fact in missing if isinstance(fact, _DEVICES) and fact.key not in found_keys}
     removals = {fact for fact in gone if _removed_by_itself(fact) or fact.device not in gone_devices}
-    additions = missing | {fact for fact in desired if fact.device in fresh_devices}
+    additions = missing | {
+        fact for fact in desired if fact.device in fresh_devices and not isinstance(fact, (GuardElement, HostsFile))
+    }
     # A process lives in its namespace: it has to end with the old one before it starts in the new one.
     removals |= {
         fact for fact in observed if isinstance(fact, Dnsmasq) and fact.device in (fresh_devices | gone_devices)

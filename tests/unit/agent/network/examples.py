@@ -1,0 +1,44 @@
+"""Networks that several tests look at."""
+
+from __future__ import annotations
+
+from nephos_agent.network.desired import HostContext
+from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
+from nephos_api.resources.network import HostRoute, SubnetView
+
+CONTEXT = HostContext("h1", "192.0.2.1", "nephos", "/run/nephos/network")
+V4 = SubnetView(
+    name="blue-v4",
+    uid="subnet-1",
+    cidr="10.10.0.0/24",
+    gateway="10.10.0.1",
+    service_address="10.10.0.254",
+    host_routes=(HostRoute(destination="10.20.0.0/16", next_hop="10.10.0.2"),),
+)
+V6 = SubnetView(name="blue-v6", uid="subnet-2", cidr="fd00:10::/64", service_address="fd00:10::ffff")
+LONELY = SubnetView(
+    name="lonely", uid="subnet-3", cidr="10.30.0.0/16", service_address="10.30.255.254", dns_servers=("10.30.0.53",)
+)
+MANUAL = SubnetView(name="manual", uid="subnet-4", cidr="10.40.0.0/20", service_address="10.40.15.254", dhcp=False)
+
+
+def port(number: int, host: str = "h1", *, ipv6: bool = False) -> HostPort:
+    """Return port ``number`` with the address 10.10.0.<number>."""
+    addresses = [PortAddress(f"10.10.0.{number}", "subnet-1", 24)]
+    if ipv6:
+        addresses.append(PortAddress(f"fd00:10::{number:x}", "subnet-2", 64))
+    return HostPort(
+        uid=f"port-{number}",
+        name=f"web-{number}-net0",
+        mac=f"52:54:00:00:00:{number:02x}",
+        addresses=tuple(addresses),
+        server_uid=f"server-{number}",
+        server_name=f"web-{number}",
+        host=host,
+        host_address=f"192.0.2.{host.removeprefix('h')}",
+    )
+
+
+def network(*ports: HostPort, subnets: tuple[SubnetView, ...] = (V4,), mtu: int = 1450) -> HostNetwork:
+    """Return the network ``blue`` with those ports."""
+    return HostNetwork("network-1", "blue", "first", 1001, mtu, "blue.first.nephos.internal", subnets, ports)

@@ -1,0 +1,108 @@
+"""The filters: what a port may send, as libnftables is told."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from nephos_agent.network import desired, guard
+from nephos_agent.network.facts import GuardElement
+from nephos_agent.network.libnftables import Nftables, NftablesError
+from unit.agent.network.examples import CONTEXT, V4, V6, network, port
+
+GOLDEN = Path(__file__).parent / "golden"
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
+
+
+def elements() -> frozenset[GuardElement]:
+    described = network(port(11, ipv6=True), port(12, "h2"), subnets=(V4, V6))
+    return frozenset(fact for fact in desired.facts(described, CONTEXT, frozenset()) if isinstance(fact, GuardElement))
+
+
+def in_new_namespace(work: Callable[[Nftables], T]) -> T:
+    """Work with the rule set of an empty namespace, in a thread that ends with it."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        if ctypes.CDLL(None).unshare(CLONE_NEWNET) != 0:
+            failures.append(PermissionError("unshare"))
+            return
+        nft = Nftables()
+        try:
+            results.append(work(nft))
+        except BaseException as failure:  # noqa: BLE001  # why: it is raised again in the test's own thread
+            failures.append(failure)
+        finally:
+            nft.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def test_elements_are_as_reviewed() -> None:
+    in_order = sorted(elements(), key=lambda element: (element.set, element.device, element.rest))
+    rendered = json.dumps(json.loads(guard.commands("add", in_order)), indent=1) + "\n"
+    assert rendered == (GOLDEN / "elements.json").read_text()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+
+
+@needs_root
+def test_the_kernel_gives_back_the_elements_that_it_took() -> None:
+    def work(nft: Nftables) -> frozenset[GuardElement]:
+        nft.run(guard.skeleton())
+        nft.run(guard.commands("add", elements()))
+        nft.run(guard.commands("add", elements()))
+        return guard.read_elements(nft.run("list table bridge nephos"))
+
+    assert in_new_namespace(work) == elements()
+
+
+@needs_root
+def test_loading_the_chains_again_keeps_the_elements() -> None:
+    def work(nft: Nftables) -> frozenset[GuardElement]:
+        nft.run(guard.skeleton())
+        nft.run(guard.commands("add", elements()))
+        nft.run(guard.skeleton())
+        return guard.read_elements(nft.run("list table bridge nephos"))
+
+    assert in_new_namespace(work) == elements()
+
+
+@needs_root
+def test_a_transaction_of_which_one_part_fails_changes_nothing() -> None:
+    some, *rest = sorted(elements(), key=repr)
+
+    def work(nft: Nftables) -> frozenset[GuardElement]:
+        nft.run(guard.skeleton())
+        nft.run(guard.commands("add", rest))
+        with pytest.raises(NftablesError) as refusal:
+            nft.run(guard.commands("delete", [some, *rest]))
+        assert refusal.value.is_missing
+        return guard.read_elements(nft.run("list table bridge nephos"))
+
+    assert in_new_namespace(work) == frozenset(rest)
+
+
+@needs_root
+def test_a_listing_of_what_is_not_there_says_so() -> None:
+    def work(nft: Nftables) -> bool:
+        with pytest.raises(NftablesError) as refusal:
+            nft.run("list table bridge nephos")
+        return refusal.value.is_missing
+
+    assert in_new_namespace(work)
