@@ -1,17 +1,15 @@
 """The pinned Kubernetes, built from Go modules without code of ours and cached by what it was built from."""
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.layout import WORK_TREE, cache_dir
 from nephos_dev.progress import FailureError, Progress
 
@@ -98,7 +96,7 @@ def ensure(toolset: Toolset, progress: Progress) -> Path:
     if _complete(folder, toolset):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{folder.name}.lock"):
+    with files.locked(folder.parent / f".{folder.name}.lock"):
         if not _complete(folder, toolset):
             _build(toolset, folder, progress)
     return folder
@@ -175,10 +173,3 @@ def _program_name(package: str) -> str:
     """Return the name that `go build -o folder/` gives: the last element that is no major version."""
     elements = package.split("/")
     return elements[-2] if re.fullmatch(r"v\d+", elements[-1]) else elements[-1]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,6 +1,9 @@
-"""Writing files whole, with the mode they need, and only when they change."""
+"""Writing files whole, with the mode they need, and only when they change; one process at a time where it matters."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,3 +28,12 @@ def tail(path: Path, *, lines: int = 12, width: int = 400, most_bytes: int = 65_
         file.seek(max(0, path.stat().st_size - most_bytes))
         last = file.read().decode(errors="replace").splitlines()[-lines:]
     return "\n".join(line if len(line) <= width else f"{line[:width]}…" for line in last)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that the file stands for, made with its folder if missing; waits while another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,15 +1,14 @@
 """The cache of built images: one file a build, named by the hash of everything that went into it."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.images.tools import Report
 
 
@@ -65,7 +64,7 @@ def find_or_build(
     images.mkdir(parents=True, exist_ok=True)
     key = inputs_key(inputs)
     image = images / f"{name}-{key[:16]}.qcow2"
-    with _locked(images / f".{name}.lock"):
+    with files.locked(images / f".{name}.lock"):
         found = read_stamp(image)
         if found is not None:
             return found
@@ -117,10 +116,3 @@ def qcow2_virtual_size_bytes(image: Path) -> int:
     if header[:4] != b"QFI\xfb":
         raise ValueError(f"{image} is not a qcow2 image")
     return int.from_bytes(header[24:32], "big")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

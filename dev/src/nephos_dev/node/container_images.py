@@ -2,11 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.images.store import hash_file, hash_tree, inputs_key
 from nephos_dev.images.tools import Tools
 from nephos_dev.layout import WORK_TREE, cache_dir
@@ -21,6 +21,10 @@ _SOURCES = ("crds", "node-agent")
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 
 _PAUSE_RECIPE = 'FROM scratch\nCOPY busybox /busybox\nENTRYPOINT ["/busybox", "sleep", "2147483647"]\n'
+
+
+Build = Callable[[Path, Tools, Path], None]
+"""Writes a file, the last argument; the folder, the first one, is its own to use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,26 +47,31 @@ def agent_image(progress: Progress) -> ContainerImage:
         **{source: _hash_sources(WORK_TREE / source) for source in _SOURCES},
     }
     image = _image("agent", inputs)
-    if not image.archive.is_file():
-        base = _ensure_base(progress)
-        with _draft(image, progress) as (buildah, draft):
-            buildah.load_base(base)
-            buildah.build(WORK_TREE, image.name, "--target=agent", f"--build-arg=BASE={_Buildah.BASE}")
-            buildah.export(image.name, draft)
+
+    def build(folder: Path, tools: Tools, draft: Path) -> None:
+        buildah = _Buildah(folder=folder, tools=tools)
+        buildah.load_base(_ensure_base(progress))
+        buildah.build(WORK_TREE, image.name, "--target=agent", f"--build-arg=BASE={_Buildah.BASE}")
+        buildah.export(image.name, draft)
+
+    _ensure(image.archive, build, progress)
     return image
 
 
 def pause_image(progress: Progress) -> ContainerImage:
     """Return the image whose container holds a pod's namespaces. Raises ImageBuildError."""
     image = _image("pause", {"recipe": _PAUSE_RECIPE, "busybox": hash_file(_BUSYBOX)})
-    if not image.archive.is_file():
-        with _draft(image, progress) as (buildah, draft):
-            context = buildah.folder / "pause"
-            context.mkdir()
-            shutil.copy(_BUSYBOX, context)
-            (context / "Dockerfile").write_text(_PAUSE_RECIPE)
-            buildah.build(context, image.name)
-            buildah.export(image.name, draft)
+
+    def build(folder: Path, tools: Tools, draft: Path) -> None:
+        buildah = _Buildah(folder=folder, tools=tools)
+        context = folder / "pause"
+        context.mkdir()
+        shutil.copy(_BUSYBOX, context)
+        (context / "Dockerfile").write_text(_PAUSE_RECIPE)
+        buildah.build(context, image.name)
+        buildah.export(image.name, draft)
+
+    _ensure(image.archive, build, progress)
     return image
 
 
@@ -102,9 +111,11 @@ class _Buildah:
 def _ensure_base(progress: Progress) -> Path:
     """Return the archive of a minimal Debian that trusts what this machine trusts."""
     base = _folder() / f"base-{inputs_key(_base_inputs())[:16]}.tar"
-    if not base.is_file():
-        with _working(base, progress) as (_, tools, draft):
-            tools.run("build a minimal Debian", ["mmdebstrap", *_base_options(), _SUITE, draft])
+
+    def build(_: Path, tools: Tools, draft: Path) -> None:
+        tools.run("build a minimal Debian", ["mmdebstrap", *_base_options(), _SUITE, draft])
+
+    _ensure(base, build, progress)
     return base
 
 
@@ -139,23 +150,20 @@ def _folder() -> Path:
     return cache_dir() / "container-images"
 
 
-@contextmanager
-def _draft(image: ContainerImage, progress: Progress) -> Iterator[tuple[_Buildah, Path]]:
-    with _working(image.archive, progress) as (folder, tools, draft):
-        yield _Buildah(folder=folder, tools=tools), draft
-
-
-@contextmanager
-def _working(target: Path, progress: Progress) -> Iterator[tuple[Path, Tools, Path]]:
-    """Give a folder, tools and a draft that becomes `target`, in whose place older ones of its kind then go."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _ensure(target: Path, build: Build, progress: Progress) -> None:
+    """Make `target` unless it is there; it then takes the place of older ones of its kind."""
     kind = target.stem.rsplit("-", 1)[0]
-    log = target.parent / f"{kind}.log"
-    log.unlink(missing_ok=True)
-    progress.note(f"building container image {kind} (log: {log})")
-    with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=target.parent) as folder:
-        draft = Path(folder) / target.name
-        yield Path(folder), Tools(log=log, report=progress.note), draft
-        for older in target.parent.glob(f"{kind}-*.tar"):
-            older.unlink()
-        draft.rename(target)
+    with files.locked(target.parent / f".{kind}.lock"):
+        if target.is_file():
+            return
+        for left_behind in target.parent.glob(f".{kind}-*"):  # by a build that was killed
+            shutil.rmtree(left_behind)
+        log = target.parent / f"{kind}.log"
+        log.unlink(missing_ok=True)
+        progress.note(f"building container image {kind} (log: {log})")
+        with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=target.parent) as folder:
+            draft = Path(folder) / target.name
+            build(Path(folder), Tools(log=log, report=progress.note), draft)
+            for older in target.parent.glob(f"{kind}-*.tar"):
+                older.unlink()
+            draft.rename(target)
