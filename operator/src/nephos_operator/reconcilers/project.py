@@ -25,6 +25,9 @@ EMPTIED_IN_ORDER: Final = (
 )
 """What a Project's end deletes, one step after the other: users before what they use."""
 
+NAMESPACE_CHECK_S: Final = 30.0
+"""A namespace that is being deleted is looked at again after so long, should no event tell that it is gone."""
+
 CLUSTER_ROLES: Final = {
     Role.ADMIN: "nephos-admin",
     Role.MEMBER: "nephos-member",
@@ -166,7 +169,7 @@ async def _empty(project: Project, context: Context) -> Result:
         for role in Role:
             await context.kube.raw("DELETE", _binding_path(project, role))
         if owns(project, namespace):
-            await context.kube.delete(Namespace, name, uid=namespace.uid)
+            return await _end_namespace(project, namespace, context)
     await release_finalizer(project, context)
     return Done()
 
@@ -176,19 +179,31 @@ def _is_ours(project: Project, namespace: Namespace) -> bool:
     return labelled and _other_owner(project, namespace) is None
 
 
+async def _end_namespace(project: Project, namespace: Namespace, context: Context) -> Result:
+    """Delete the Project's own namespace and wait until it is gone, so that a Project of that name may come again."""
+    waits = Waits("NamespaceTerminating", f"waits for namespace {namespace.metadata.name} to be gone")
+    await write(project, _deleting(project, waits, context), context)
+    if not namespace.is_deleting:
+        await context.kube.delete(Namespace, namespace.metadata.name, uid=namespace.uid)
+    return Wait(waits.message, after_s=NAMESPACE_CHECK_S)
+
+
 async def _delete_step(project: Project, kinds: tuple[str, ...], left: list[Resource], context: Context) -> Result:
     waits = Waits("Emptying", f"its objects are being deleted, users first; waits for each {' and '.join(kinds)}")
-    status = ProjectStatus(
-        observed_generation=project.metadata.generation,
-        phase=ProjectPhase.DELETING,
-        namespace=project.status.namespace,
-        namespace_adopted=project.status.namespace_adopted,
-        conditions=told(project, waits, context),
-    )
-    await write(project, status, context)
+    await write(project, _deleting(project, waits, context), context)
     await together(
         context.kube.delete(type(resource), resource.key.name, resource.key.namespace, uid=resource.uid)
         for resource in left
         if not resource.is_deleting
     )
     return Wait(waits.message)
+
+
+def _deleting(project: Project, waits: Waits, context: Context) -> ProjectStatus:
+    return ProjectStatus(
+        observed_generation=project.metadata.generation,
+        phase=ProjectPhase.DELETING,
+        namespace=project.status.namespace,
+        namespace_adopted=project.status.namespace_adopted,
+        conditions=told(project, waits, context),
+    )
