@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nephos_api.kube.lease import HostLease
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, Image, KeyPair, Network, Port, Project, Server, ServerAction, Subnet
 from nephos_operator.kinds import Namespace
@@ -95,6 +96,19 @@ async def test_a_host_is_up_while_its_lease_is_renewed(world: World) -> None:
     world.pass_time(1)
     await world.look_again()
     assert (await world.get(Host, "h1")).status.phase == "Up"
+
+
+async def test_a_silent_watch_is_no_dead_host(world: World) -> None:
+    await world.add_host("h1")
+    await world.kube.create(Namespace, {"metadata": {"name": "nephos-system"}})
+    await HostLease(world.kube, "h1").renew()
+    world.silent.add("h1")
+    world.pass_time(21)
+    await world.look_again()
+    assert (await world.get(Host, "h1")).status.phase == "Up"
+    world.pass_time(21)
+    await world.look_again()
+    assert (await world.get(Host, "h1")).status.phase == "Down"
 
 
 async def test_a_restarted_operator_takes_nobody_for_lost_before_it_could_see_him(world: World) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from nephos_api.metadata import Key
+from nephos_api.kube.lease import Lease
+from nephos_api.metadata import SYSTEM_NAMESPACE, Key
 from nephos_api.model import wire_name
 from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Host
@@ -24,7 +25,10 @@ async def reconcile(key: Key, context: Context) -> Result:
     host = context.store.hosts.find(key)
     if host is None or host.is_deleting:
         return Done()
-    found = phase(host, context.heartbeats.of(key.name), has_lease=context.heartbeats.is_seen(key.name))
+    found = _phase(host, context)
+    if found is HostPhase.DOWN and host.status.phase is not HostPhase.DOWN:
+        await _look_at_lease(host, context)
+        found = _phase(host, context)
     if found is None:
         return Done()
     status = HostStatus(
@@ -43,9 +47,7 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 def is_due(host: Host, context: Context) -> bool:
     """Tell whether the Host's Lease tells something else than its phase."""
-    name = host.metadata.name
-    heartbeats = context.heartbeats
-    found = phase(host, heartbeats.of(name), has_lease=heartbeats.is_seen(name))
+    found = _phase(host, context)
     return found is not None and found is not host.status.phase
 
 
@@ -59,6 +61,18 @@ def phase(host: Host, heartbeat: Heartbeat, *, has_lease: bool) -> HostPhase | N
     if host.status.phase is None and has_lease:
         return alive
     return host.status.phase
+
+
+def _phase(host: Host, context: Context) -> HostPhase | None:
+    name = host.metadata.name
+    return phase(host, context.heartbeats.of(name), has_lease=context.heartbeats.is_seen(name))
+
+
+async def _look_at_lease(host: Host, context: Context) -> None:
+    """Read the Lease itself before its Host is taken for lost: a watch may be silent while Hosts are well."""
+    lease = await context.kube.get(Lease, host.metadata.name, SYSTEM_NAMESPACE)
+    if lease is not None:
+        context.heartbeats.observe(host.metadata.name, lease.spec.renew_time or "")
 
 
 def _sentence(host: Host, found: HostPhase) -> str:
