@@ -115,8 +115,9 @@ class LinuxNetwork:
             await self._leave(network_uid)
             changes = await self._run(lambda: self._worker.plan_removal(network_uid))
             await self._launcher.stop(network_names(network_uid, self._settings.namespace_prefix).unit)
-            await self._change(network_uid, changes)
+            await self._run(lambda: self._worker.carry_out(changes))
             await self._run(lambda: self._worker.forget_network(network_uid))
+            self._unread.discard(network_uid)
         self._locks.pop(network_uid, None)
 
     @property

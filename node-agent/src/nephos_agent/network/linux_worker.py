@@ -50,7 +50,10 @@ class Worker:
         self._open_taps: frozenset[str] = frozenset()
         self._waiting_taps: set[str] = set()
         self._prepared: set[str] = set()
+        self._learnt = 0
+        """How often everything was learnt; a plan that is older than that does not say what holds."""
         self._planned: dict[str, HostNetwork] = {}
+        self._planned_at: dict[str, int] = {}
         self._applied: dict[str, HostNetwork] = {}
         self._unplugged: frozenset[str] = frozenset()
         self._idle_before: frozenset[str] = frozenset()
@@ -92,8 +95,9 @@ class Worker:
         self._picture = picture = Picture(now)
         self._indices = dict(seen.indices)
         self._open_taps = seen.open_taps
-        self._waiting_taps |= seen.loose_taps | self._kernel.devices.waiting_taps()
+        self._waiting_taps = set(seen.loose_taps | self._kernel.devices.waiting_taps())
         self._is_stale = False
+        self._learnt += 1
         self._applied.clear()
         self._publish()
         devices = {fact.device for fact in before ^ now}
@@ -111,6 +115,7 @@ class Worker:
         before = self._applied.pop(network.uid, None)
         devices = self._devices(network.uid)
         self._planned[network.uid] = network
+        self._planned_at[network.uid] = self._learnt
         if before is None or before.keep_unknown or network.keep_unknown:
             desired = facts(network, self._context, opened)
             observed = self._picture.on(devices | {fact.device for fact in desired})
@@ -125,7 +130,7 @@ class Worker:
         """Take note that the plan of the last description holds, and of the process that was started."""
         if dnsmasq:
             self._picture.add([dnsmasq])
-        if not self._is_stale:
+        if not self._is_stale and self._planned_at[network_uid] == self._learnt:
             self._applied[network_uid] = self._planned[network_uid]
 
     def plan_removal(self, network_uid: str) -> Plan:
@@ -134,27 +139,40 @@ class Worker:
 
     def carry_out(self, changes: Plan) -> Outcome:
         """Make the changes, those of dnsmasq's process apart. A failure half-way makes the picture stale."""
-        dnsmasq, fresh, must_reread = None, False, False
-        was_stale, self._is_stale = self._is_stale, True
-        for change in changes.removals:
-            if change.kind is not Dnsmasq:
-                self._kernel.remove(change)
-            must_reread |= change.kind is HostsFile
-            self._forget(change)
-        for change in changes.additions:
-            if change.kind is Dnsmasq:
-                dnsmasq = next(fact for fact in change.facts if isinstance(fact, Dnsmasq))
-                continue
-            if change.kind is Service:
-                fresh |= any(isinstance(fact, Service) and fact.device not in self._indices for fact in change.facts)
-                self._make_folders(change)
-            must_reread |= change.kind is HostsFile and self._replaces(change)
-            self._kernel.make(change)
-            self._learn(change)
+        try:
+            must_reread = [self._take_away(change) for change in changes.removals]
+            is_fresh = any(self._is_fresh(change) for change in changes.additions)
+            must_reread += [self._make_so(change) for change in changes.additions]
+        except BaseException:
+            self._is_stale = True
+            raise
+        started = (fact for change in changes.additions for fact in change.facts if isinstance(fact, Dnsmasq))
+        dnsmasq = next(started, None)
         path = str(hosts_files.write_configuration(self._settings.run_dir, dnsmasq)) if dnsmasq else ""
-        self._is_stale = was_stale
         self._publish()
-        return Outcome(dnsmasq, path, must_reread, fresh)
+        return Outcome(dnsmasq, path, any(must_reread), is_fresh)
+
+    def _take_away(self, change: Changes) -> bool:
+        """Take facts away; tell whether dnsmasq has to look at its files."""
+        if change.kind is not Dnsmasq:
+            self._kernel.remove(change)
+        self._forget(change)
+        return change.kind is HostsFile
+
+    def _make_so(self, change: Changes) -> bool:
+        """Make facts so; tell whether dnsmasq has to look at its files."""
+        if change.kind is Dnsmasq:
+            return False
+        if change.kind is Service:
+            self._make_folders(change)
+        must_reread = change.kind is HostsFile and self._replaces(change)
+        self._kernel.make(change)
+        self._learn(change)
+        return must_reread
+
+    def _is_fresh(self, change: Changes) -> bool:
+        """Tell whether a service namespace is made that was not there."""
+        return change.kind is Service and any(fact.device not in self._indices for fact in change.facts)
 
     def sockets(self, network_uid: str) -> ServiceSockets:
         """Return new sockets in the network's service namespace."""
@@ -166,6 +184,7 @@ class Worker:
         names = network_names(network_uid, self._settings.namespace_prefix)
         hosts_files.remove_folder(self._settings.run_dir, names.directory)
         self._planned.pop(network_uid, None)
+        self._planned_at.pop(network_uid, None)
         self._applied.pop(network_uid, None)
 
     def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:
