@@ -101,7 +101,7 @@ _project_facts = _facts("is_deleting", "spec", "status.phase")
 def _project(old: Project | None, new: Project | None, store: Store) -> Iterable[Key]:
     if _project_facts(old) == _project_facts(new):
         return
-    name = (new or old).metadata.name if new or old else ""  # type: ignore[union-attr]  # why: one of them is there
+    name = Change(old, new).subject.metadata.name
     for table in (store.networks, store.subnets, store.key_pairs, store.server_groups, store.server_actions):
         yield from _keys(table.by("namespace", name))
     yield from _keys(store.servers.by("unplaced", name))

@@ -8,6 +8,7 @@ from nephos_api import conditions
 from nephos_api.conditions import Conditions
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Resource, Status
+from nephos_api.reconcile.result import Failed, Result, Wait
 from nephos_operator.context import GRACE_S, Context
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -52,6 +53,21 @@ async def write(
     if {**body, **dict.fromkeys(foreign)} == {**held, **dict.fromkeys(foreign)}:
         return resource
     return await context.kube.apply_status(resource, body, FieldManager.OPERATOR, guard=guard)
+
+
+async def tell(resource: R, problem: Problem, status: Status, context: Context) -> Result:
+    """Say what is in the way, by that status, and return what the reconciler returns for it."""
+    if may_come_soon(resource, problem, context):
+        return Wait(problem.message, after_s=GRACE_S)
+    await write(resource, status, context)
+    return outcome(problem)
+
+
+def outcome(problem: Problem) -> Result:
+    """Return what a reconciler returns for an object that this problem keeps from what it should be."""
+    if isinstance(problem, Stalls):
+        return Failed(problem.reason, problem.message)
+    return Wait(problem.message)
 
 
 def may_come_soon(resource: Resource, problem: Problem, context: Context) -> bool:

@@ -47,6 +47,7 @@ async def test_a_labelled_namespace_is_adopted_and_only_emptied_at_the_end(world
 async def test_a_namespace_of_somebody_else_is_left_alone(world: World) -> None:
     await world.kube.create(Namespace, {"metadata": {"name": "demo"}})
     await world.make(Project, "demo")
+    world.pass_time(60)
     await world.settle()
     assert await world.reason(Project, "demo") == "NamespaceNotOurs"
     assert "kubectl label namespace demo" in await world.message(Project, "demo")

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Network, Subnet
 from nephos_api.resources.network import NetworkPhase, NetworkStatus, SubnetView
 from nephos_operator import vni
 from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
 from nephos_operator.precedence import winner
 from nephos_operator.references import active_project, active_subnets
-from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 VXLAN_OVERHEAD_BYTES: Final = 50
@@ -112,17 +112,12 @@ def _is_taken(candidate: int, uid: str, context: Context) -> bool:
 
 
 async def _tell(network: Network, problem: Problem, context: Context) -> Result:
-    if may_come_soon(network, problem, context):
-        return Wait(problem.message, after_s=1.0)
     status = NetworkStatus(
         observed_generation=network.metadata.generation,
         phase=NetworkPhase.ERROR if isinstance(problem, Stalls) else NetworkPhase.BUILD,
         conditions=told(network, problem, context),
     )
-    await write(network, status, context)
-    if isinstance(problem, Stalls):
-        return Failed(problem.reason, problem.message)
-    return Wait(problem.message)
+    return await tell(network, problem, status, context)
 
 
 async def _release(network: Network, context: Context) -> Result:

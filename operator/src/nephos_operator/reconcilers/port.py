@@ -7,7 +7,7 @@ from typing import Any
 from nephos_api import identity
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Port, Server
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.port import Allocation, PortPhase, PortStatus
@@ -16,7 +16,7 @@ from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.precedence import winner
 from nephos_operator.references import active_project, active_subnets, usable
-from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
@@ -82,7 +82,7 @@ async def _settle(port: Port, context: Context) -> Result:
         problem = Stalls(
             "AddressTaken", f"{allocation.address} belongs to {best.key}; delete one of the two and make it anew"
         )
-        return await _tell(port, problem, context, PortPhase.ERROR)
+        return await _tell(port, problem, context)
     status = PortStatus(
         observed_generation=port.metadata.generation,
         phase=PortPhase.DOWN,
@@ -92,18 +92,13 @@ async def _settle(port: Port, context: Context) -> Result:
     return Done()
 
 
-async def _tell(port: Port, problem: Problem, context: Context, phase: PortPhase = PortPhase.BUILD) -> Result:
-    if may_come_soon(port, problem, context):
-        return Wait(problem.message, after_s=1.0)
+async def _tell(port: Port, problem: Problem, context: Context) -> Result:
     status = PortStatus(
         observed_generation=port.metadata.generation,
-        phase=PortPhase.ERROR if isinstance(problem, Stalls) else phase,
+        phase=PortPhase.ERROR if isinstance(problem, Stalls) else PortPhase.BUILD,
         conditions=told(port, problem, context),
     )
-    await write(port, status, context)
-    if isinstance(problem, Stalls):
-        return Failed(problem.reason, problem.message)
-    return Wait(problem.message)
+    return await tell(port, problem, status, context)
 
 
 async def _check_server(port: Port, context: Context) -> Result:

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import API_VERSION, PROJECT_LABEL, Key, Resource
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Project
 from nephos_api.resources.project import Member, MemberKind, ProjectPhase, ProjectStatus, Role
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.kinds import Namespace
-from nephos_operator.statuses import ready, told, write
+from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.together import together
-from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.verdict import Problem, Waits
 
 EMPTIED_IN_ORDER: Final = (
     ("ServerAction",),
@@ -51,10 +51,7 @@ async def reconcile(key: Key, context: Context) -> Result:
             phase=ProjectPhase.PENDING,
             conditions=told(project, namespace, context),
         )
-        await write(project, status, context)
-        if isinstance(namespace, Stalls):
-            return Failed(namespace.reason, namespace.message)
-        return Wait(namespace.message)
+        return await tell(project, namespace, status, context)
     await _bind_members(project, context)
     status = ProjectStatus(
         observed_generation=project.metadata.generation,

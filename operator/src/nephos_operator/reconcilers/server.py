@@ -8,13 +8,13 @@ from typing import Final
 from nephos_api.identity import port_name
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import ServerPhase
 from nephos_operator import quota
 from nephos_operator.allocation import allocate
-from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.context import GRACE_S, Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
@@ -22,7 +22,7 @@ from nephos_operator.placement.decision import Chosen, NoValidHost, decide
 from nephos_operator.reconcilers import server_ports
 from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
 from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
-from nephos_operator.statuses import may_come_soon
+from nephos_operator.statuses import may_come_soon, outcome
 from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -187,14 +187,12 @@ async def _tell(server: Server, problem: Problem, context: Context) -> Result:
         if context.age_s(server) < BUSY_S:
             return Wait(problem.message, after_s=BUSY_S)
     if may_come_soon(server, problem, context):
-        return Wait(problem.message, after_s=1.0)
+        return Wait(problem.message, after_s=GRACE_S)
     status = unplaced(server, problem, context)
     written = await write_status(server, status, context)
-    if isinstance(problem, Stalls):
-        if written is not server:
-            context.events.warning(server, problem.reason, problem.message)
-        return Failed(problem.reason, problem.message)
-    return Wait(problem.message)
+    if isinstance(problem, Stalls) and written is not server:
+        context.events.warning(server, problem.reason, problem.message)
+    return outcome(problem)
 
 
 async def _keep_ports(server: Server, context: Context) -> Result:

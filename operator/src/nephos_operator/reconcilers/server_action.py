@@ -17,7 +17,7 @@ from nephos_api.resources.server_action import (
 )
 from nephos_operator.context import Context
 from nephos_operator.references import active_project
-from nephos_operator.statuses import may_come_soon, told, write
+from nephos_operator.statuses import tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 ALLOWED_FROM: Final = {
@@ -46,11 +46,11 @@ async def reconcile(key: Key, context: Context) -> Result:
     if action.status.host is not None:
         return await _watch(action, server, context)
     project = active_project(key.namespace, context.store)
-    problem: Problem | None = project if isinstance(project, Waits | Stalls) else None
+    if isinstance(project, Waits | Stalls):
+        return await _wait(action, project, context)
     if server is None:
-        problem = problem or Waits("NoServer", f"waits for the Server {action.spec.server}, which does not exist")
-    if problem is not None or server is None:
-        return await _wait(action, problem or Waits("NoServer", "waits for its Server"), context)
+        missing = Waits("NoServer", f"waits for the Server {action.spec.server}, which does not exist")
+        return await _wait(action, missing, context)
     refusal = refusal_of(action, server)
     if refusal is not None:
         return await _fail(action, refusal, context)
@@ -102,15 +102,12 @@ async def _fail(action: ServerAction, why: str, context: Context) -> Result:
 
 
 async def _wait(action: ServerAction, problem: Problem, context: Context) -> Result:
-    if may_come_soon(action, problem, context):
-        return Wait(problem.message, after_s=1.0)
     status = ServerActionStatus(
         observed_generation=action.metadata.generation,
         phase=ServerActionPhase.PENDING,
         conditions=told(action, problem, context),
     )
-    await write(action, status, context)
-    return Wait(problem.message)
+    return await tell(action, problem, status, context)
 
 
 async def _watch(action: ServerAction, server: Server | None, context: Context) -> Result:

@@ -6,12 +6,12 @@ import base64
 import hashlib
 
 from nephos_api.metadata import Key, Status
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
-from nephos_api.resources import Flavor, KeyPair, ServerGroup
+from nephos_api.reconcile.result import Done, Result
+from nephos_api.resources import Flavor, ServerGroup
 from nephos_api.resources.key_pair import KeyPairStatus
 from nephos_operator.context import Context
 from nephos_operator.references import active_project
-from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
@@ -31,7 +31,9 @@ async def reconcile_server_group(key: Key, context: Context) -> Result:
         return Done()
     project = active_project(key.namespace, context.store)
     if isinstance(project, Waits | Stalls):
-        return await _tell(group, project, Status(conditions=told(group, project, context)), context)
+        generation = group.metadata.generation
+        status = Status(observed_generation=generation, conditions=told(group, project, context))
+        return await tell(group, project, status, context)
     await write(group, _plain(group, context), context)
     return Done()
 
@@ -48,7 +50,7 @@ async def reconcile_key_pair(key: Key, context: Context) -> Result:
         status = KeyPairStatus(
             observed_generation=key_pair.metadata.generation, conditions=told(key_pair, found, context)
         )
-        return await _tell(key_pair, found, status, context)
+        return await tell(key_pair, found, status, context)
     status = KeyPairStatus(
         observed_generation=key_pair.metadata.generation,
         fingerprint=found,
@@ -73,13 +75,3 @@ def fingerprint(public_key: str) -> str | Stalls:
 
 def _plain(resource: Flavor | ServerGroup, context: Context) -> Status:
     return Status(observed_generation=resource.metadata.generation, conditions=ready(resource, context))
-
-
-async def _tell(resource: ServerGroup | KeyPair, problem: Problem, status: Status, context: Context) -> Result:
-    if may_come_soon(resource, problem, context):
-        return Wait(problem.message, after_s=1.0)
-    status = status.model_copy(update={"observed_generation": resource.metadata.generation})
-    await write(resource, status, context)
-    if isinstance(problem, Stalls):
-        return Failed(problem.reason, problem.message)
-    return Wait(problem.message)

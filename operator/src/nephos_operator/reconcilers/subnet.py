@@ -7,14 +7,14 @@ from ipaddress import ip_address
 from itertools import pairwise
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Subnet
 from nephos_api.resources.subnet import SubnetPhase, SubnetStatus
 from nephos_operator import addressing
 from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
 from nephos_operator.precedence import rank
 from nephos_operator.references import active_project, usable
-from nephos_operator.statuses import may_come_soon, ready, told, write
+from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
@@ -31,8 +31,6 @@ async def reconcile(key: Key, context: Context) -> Result:
     if isinstance(planned, SubnetStatus):
         await write(subnet, planned, context)
         return Done()
-    if may_come_soon(subnet, planned, context):
-        return Wait(planned.message, after_s=1.0)
     status = SubnetStatus(
         observed_generation=subnet.metadata.generation,
         phase=SubnetPhase.ERROR if isinstance(planned, Stalls) else SubnetPhase.PENDING,
@@ -40,10 +38,7 @@ async def reconcile(key: Key, context: Context) -> Result:
         service_address=subnet.status.service_address,
         conditions=told(subnet, planned, context),
     )
-    await write(subnet, status, context)
-    if isinstance(planned, Stalls):
-        return Failed(planned.reason, planned.message)
-    return Wait(planned.message)
+    return await tell(subnet, planned, status, context)
 
 
 def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
