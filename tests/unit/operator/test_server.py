@@ -149,6 +149,7 @@ async def test_anti_affinity_is_kept_and_an_exhausted_search_says_the_count_per_
     assert three.status.phase == "Error"
     assert await cloud.reason(Server, "three") == "NoValidHost"
     assert "anti-affinity 2" in await cloud.message(Server, "three")
+    assert cloud.addresses.count((await cloud.get(Subnet, "blue-v4")).uid) == 2
     await cloud.add_host("h3")
     assert (await cloud.get(Server, "three")).status.host == "h3"
 

@@ -74,21 +74,15 @@ def plan(server: Server, context: Context) -> Placement | Problem:
     held = server_ports.allocations(server, resolved.interfaces, context)
     if isinstance(held, Waits | Stalls):
         return held
-    decision = _choose(server, resolved, context)
-    if isinstance(decision, NoValidHost):
-        if decision.is_passing:
-            return Waits("HostsBusy", "waits for a Host: those that fit build as many Servers as they do at a time")
-        return Stalls("NoValidHost", decision.message)
-    if not isinstance(decision, Chosen):
-        return decision
-    host = context.store.hosts.get(decision.host)
-    if host is None:
-        return Waits("NoHost", f"waits for Host {decision.host}")
-    context.ledger.assume(server.uid, _claim(server, resolved, decision.host))
+    host = _choose(server, resolved, context)
+    if not isinstance(host, Host):
+        server_ports.give_back(server, context)
+        return host
+    context.ledger.assume(server.uid, _claim(server, resolved, host.metadata.name))
     return Placement(resolved, host, held)
 
 
-def _choose(server: Server, resolved: Resolved, context: Context) -> Chosen | NoValidHost | Stalls:
+def _choose(server: Server, resolved: Resolved, context: Context) -> Host | Problem:
     refused = context.refusals.get(server.uid, frozenset())
     if is_refused(server) and server.status.host is not None:
         refused |= {server.status.host}
@@ -112,7 +106,13 @@ def _choose(server: Server, resolved: Resolved, context: Context) -> Chosen | No
     )
     ports = context.store.ports.by("server_uid", server.uid)
     preferred = next((port.spec.host for port in ports if port.spec.host), None)
-    return decide(request, context.host_views.of(context.store.hosts), preferred=preferred)
+    decision = decide(request, context.host_views.of(context.store.hosts), preferred=preferred)
+    host = context.store.hosts.get(decision.host) if isinstance(decision, Chosen) else None
+    if host is not None:
+        return host
+    if isinstance(decision, NoValidHost) and not decision.is_passing:
+        return Stalls("NoValidHost", decision.message)
+    return Waits("HostsBusy", "waits for a Host: those that fit build as many Servers as they do at a time")
 
 
 def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stalls | None:
@@ -238,8 +238,6 @@ async def _delete(server: Server, context: Context) -> Result:
         for port in ports
         if not port.is_deleting
     )
-    for interface in server.spec.networks:
-        name = port_name(server.metadata.name, interface.name)
-        context.addresses.cancel(context.store.ports.key(name, server.metadata.namespace))
+    server_ports.give_back(server, context)
     await release_finalizer(server, context)
     return Done()

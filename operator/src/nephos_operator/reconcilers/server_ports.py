@@ -47,6 +47,13 @@ def allocations(
     return found
 
 
+def give_back(server: Server, context: Context) -> None:
+    """Give back the addresses that are reserved for Ports of the Server which are not made."""
+    for interface in server.spec.networks:
+        name = identity.port_name(server.metadata.name, interface.name)
+        context.addresses.cancel(context.store.ports.key(name, server.metadata.namespace))
+
+
 def port_spec(
     server: Server,
     interface: NetworkInterface,
