@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from nephos_api import conditions
 from nephos_api.conditions import Conditions
@@ -13,6 +13,9 @@ from nephos_operator.context import GRACE_S, Context
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 R = TypeVar("R", bound=Resource)
+
+MESSAGE_MOST: Final = 1024
+"""Characters of a condition's message (nephos_api.fields.Sentence)."""
 
 
 def status_of(resource: Resource) -> Status:
@@ -32,8 +35,14 @@ def ready(resource: Resource, context: Context, reason: str = "Ready", message: 
 def told(resource: Resource, problem: Problem, context: Context) -> Conditions:
     """Return the conditions that tell the user what is in the way."""
     make = conditions.stalled if isinstance(problem, Stalls) else conditions.reconciling
-    fresh = make(problem.reason, problem.message, now=context.now(), generation=resource.metadata.generation)
+    sentence = shortened(problem.message)
+    fresh = make(problem.reason, sentence, now=context.now(), generation=resource.metadata.generation)
     return conditions.merge(status_of(resource).conditions, fresh)
+
+
+def shortened(sentence: str) -> str:
+    """Return the sentence, cut where it is longer than a condition takes."""
+    return sentence if len(sentence) <= MESSAGE_MOST else sentence[: MESSAGE_MOST - 1] + "…"
 
 
 async def write(

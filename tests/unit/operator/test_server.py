@@ -306,3 +306,22 @@ async def test_nothing_is_written_by_a_replica_that_does_not_lead(cloud: World) 
     before = len(cloud.kube.writes)
     await cloud.add_server("one")
     assert [write.verb for write in cloud.kube.writes[before:]] == ["create"]
+
+
+async def test_a_refusal_of_any_length_fits_into_the_condition(cloud: World) -> None:
+    for name in ("h3", "h4"):
+        await cloud.add_host(name)
+    await cloud.add_server("one")
+    for _ in range(3):
+        await cloud.agent_refuses("one", "no room " * 120)
+    message = await cloud.message(Server, "one")
+    assert message.startswith("No valid host: 3 Hosts took it in and refused it")
+    assert len(message) == 1024
+
+
+async def test_an_address_of_one_nic_is_given_back_when_the_other_nic_can_have_none(cloud: World) -> None:
+    await cloud.add_network("red", "10.1.0.0/24")
+    nics = [{"network": "blue"}, {"name": "net1", "network": "red", "addresses": ["10.9.9.9"]}]
+    await cloud.add_server("one", networks=nics)
+    assert await cloud.reason(Server, "one") == "AddressOutside"
+    assert cloud.addresses.count((await cloud.get(Subnet, "blue-v4")).uid) == 0

@@ -73,6 +73,7 @@ def plan(server: Server, context: Context) -> Placement | Problem:
         return problem
     held = server_ports.allocations(server, resolved.interfaces, context)
     if isinstance(held, Waits | Stalls):
+        server_ports.give_back(server, context)
         return held
     host = _choose(server, resolved, context)
     if not isinstance(host, Host):
