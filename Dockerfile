@@ -10,7 +10,7 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-
 # The compiler and libvirt's headers build libvirt-python, the one dependency that comes without a wheel.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev libvirt-dev pkg-config python3-dev python3-venv \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==${UV_VERSION}
 WORKDIR /src
 COPY requirements.lock ./
@@ -30,7 +30,7 @@ FROM ${BASE} AS operator
 # qemu-img looks into images before anything else does.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates python3 qemu-utils \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-operator /opt/nephos /opt/nephos
 ENV PATH=/opt/nephos/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1
 USER 65532:65532
@@ -39,8 +39,8 @@ ENTRYPOINT ["nephos-operator"]
 FROM ${BASE} AS agent
 # Client libraries only: libvirtd, QEMU and dnsmasq are the host's and outlive this image's containers.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates libnftables1 libvirt0 python3 python3-nftables qemu-utils \
- && rm -rf /var/lib/apt/lists/*
+ && apt-get install --yes --no-install-recommends ca-certificates libnftables1 libvirt0 python3 qemu-utils \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-agent /opt/nephos /opt/nephos
 # Debian's nftables binding is one module of the system's Python, and on no index; it alone is let in.
 RUN ln -s /usr/lib/python3/dist-packages/nftables /opt/nephos/lib/python3.11/site-packages/nftables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -20,10 +21,13 @@ from contract.network_lab import Guest, Host, Lab, eventually, inside, network, 
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import Guest as MetadataGuest
 from nephos_agent.network.addresses import link_local
+from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
 from nephos_agent.network.names import network_names, tap_name
+from nephos_agent.network.plan import Changes
 from nephos_agent.network.protocol import NetworkDriver
+from nephos_api.errors import TemporaryFault
 from nephos_api.metadata import Metadata
 from nephos_api.resources.network import SubnetView
 from nephos_api.resources.server import Server, ServerSpec
@@ -379,6 +383,54 @@ async def test_a_restart_of_the_driver_loses_no_ping_and_changes_nothing(pair: P
     assert answered >= set(range(1, 190)), output
     assert pair.lab.one.in_tenants("ip", "-o", "link") == before
     assert pair.lab.one.launcher.processes[network_names("network-1", "nephos").unit][1].pid == process
+
+
+async def test_a_driver_that_dies_between_any_two_changes_is_finished_by_the_next(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = lab.one
+    described = network(1, port("a", "10.10.0.11", host), port("b", "10.10.0.12", lab.two))
+    name = await host.driver.create_tap("a", described.ports[0].mac, 1450)
+    guest = host.guest(described.ports[0])
+    guest.plug_in(host.namespace, name, 1450)
+    deaths = 0
+    for step in range(40):
+        for change in ("make", "remove"):
+            with monkeypatch.context() as patch:
+                patch.setattr(Kernel, change, _dying(getattr(Kernel, change), step))
+                with contextlib.suppress(TemporaryFault):
+                    await (host.driver.apply(described) if change == "make" else host.driver.remove("network-1"))
+                    deaths -= 1
+            deaths += 1
+            await host.driver.close()
+            await host.start()
+            if change == "make":
+                await host.driver.apply(described)
+                assert await host.driver.plugged() == {"a"}
+                worker = host.driver._worker
+                assert not await host.driver._run(lambda: worker.plan(described))  # noqa: B023  # why: run at once
+                await host.driver.remove("network-1") if step % 2 else None
+            else:
+                await host.driver.remove("network-1")
+                assert host.tenant_links() == {"lo", name}
+    assert deaths > 10
+    await host.driver.apply(described)
+    assert (await guest.dhcp())["ip"] == "10.10.0.11"
+
+
+def _dying(change: Callable[[Kernel, Changes], None], after: int) -> Callable[[Kernel, Changes], None]:
+    """Return the change as a process makes it that is killed after so many of them."""
+    made = 0
+
+    def die_in_the_middle(kernel: Kernel, changes: Changes) -> None:
+        nonlocal made
+        for fact in changes.facts:
+            if made == after:
+                raise OSError("killed")
+            made += 1
+            change(kernel, Changes(changes.kind, (fact,)))
+
+    return die_in_the_middle
 
 
 async def test_metadata_comes_back_with_the_next_agent(pair: Pair, tmp_path: Path) -> None:
