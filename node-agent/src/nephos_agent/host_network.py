@@ -15,12 +15,11 @@ def port_mac(port: Port) -> str:
     return port.spec.mac_address or mac_address(port.uid)
 
 
-def host_network(network: Network, ports: Iterable[Port]) -> HostNetwork | None:
-    """Return the network with its bound ports, in a fixed order; None while the operator has not given it a VNI."""
+def host_network(network: Network, ports: Iterable[HostPort]) -> HostNetwork | None:
+    """Return the network with its ports, in a fixed order; None while the operator has not given it a VNI."""
     status = network.status
     if status.vni is None or status.mtu is None:
         return None
-    bound = (host_port(port) for port in ports)
     return HostNetwork(
         uid=network.uid,
         name=network.metadata.name,
@@ -29,7 +28,7 @@ def host_network(network: Network, ports: Iterable[Port]) -> HostNetwork | None:
         mtu=status.mtu,
         dns_domain=status.dns_domain or "",
         subnets=status.subnets,
-        ports=tuple(sorted((port for port in bound if port), key=lambda port: port.uid)),
+        ports=tuple(sorted(ports, key=lambda port: port.uid)),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nephos_agent.host_network import host_network
-from nephos_agent.network.model import HostNetwork
+from nephos_agent.host_network import host_network, host_port
+from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_api.kube.informer import Informer
 from nephos_api.kube.protocol import Kubernetes, Selection
 from nephos_api.metadata import Resource
@@ -37,15 +37,14 @@ class _NetworkWatch:
     """The Network, by its name, and all of its Ports."""
 
     def __init__(self, kubernetes: Kubernetes, port: Port, changed: Callable[[], None]) -> None:
-        def on_event(_old: object, _new: object) -> None:
-            changed()
-
         namespace, uid = port.metadata.namespace, port.spec.network_uid
         by_name = Selection(namespace=namespace, field_selector=f"metadata.name={port.spec.network}")
         by_network = Selection(namespace=namespace, field_selector=f"spec.networkUID={uid}")
         self._uid = uid
-        self._network = Informer(Network, by_name, kubernetes, on_event)
-        self._ports = Informer(Port, by_network, kubernetes, on_event)
+        self._changed = changed
+        self._host_ports: dict[str, HostPort] = {}
+        self._network = Informer(Network, by_name, kubernetes, self._on_network)
+        self._ports = Informer(Port, by_network, kubernetes, self._on_port)
         self._tasks: _Tasks = [asyncio.create_task(self._network.run()), asyncio.create_task(self._ports.run())]
 
     @property
@@ -56,8 +55,26 @@ class _NetworkWatch:
     def network(self) -> Network | None:
         return next((network for network in self._network if network.uid == self._uid), None)
 
-    def ports(self) -> Iterator[Port]:
-        return iter(self._ports)
+    def host_ports(self) -> dict[str, HostPort]:
+        return self._host_ports
+
+    def _on_network(self, old: Network | None, new: Network | None) -> None:
+        if old is None or new is None or old.status != new.status:
+            self._changed()
+
+    def _on_port(self, old: Port | None, new: Port | None) -> None:
+        """Keep what hosts need of the port; most events of a port are about its status, and change nothing here."""
+        changed = new or old
+        if changed is None:
+            return
+        seen = host_port(new) if new else None
+        if seen == self._host_ports.get(changed.uid):
+            return
+        if seen:
+            self._host_ports[seen.uid] = seen
+        else:
+            self._host_ports.pop(changed.uid, None)
+        self._changed()
 
     async def synced(self) -> None:
         await self._network.synced.wait()
@@ -169,9 +186,9 @@ class Watches:
         network = watch.network if watch and watch.is_synced else None
         if watch is None or network is None:
             return None
-        ports = {port.uid: port for port in watch.ports()}
-        local = {port_uid: self._ports[port_uid] for port_uid in self._ports_by_network[uid]}
-        return host_network(network, (ports | local).values())
+        local = (host_port(self._ports[port_uid]) for port_uid in self._ports_by_network[uid])
+        ports = watch.host_ports() | {port.uid: port for port in local if port}
+        return host_network(network, ports.values())
 
     async def network_synced(self, uid: str) -> None:
         """Wait until the first lists of a network are here; returns at once where this host does not need it."""
@@ -218,10 +235,12 @@ class Watches:
         uid = port.spec.network_uid
         if uid is None:
             return
+        is_new = port.uid not in self._ports_by_network[uid]
         self._ports_by_network[uid].add(port.uid)
         if uid not in self._networks:
             self._networks[uid] = _NetworkWatch(self._kubernetes, port, lambda: self._listeners.on_network(uid))
-        self._listeners.on_network(uid)
+        if is_new:
+            self._listeners.on_network(uid)
 
     def _drop_port(self, port: Port) -> None:
         self._ports.pop(port.uid, None)
