@@ -11,8 +11,9 @@ from xml.etree import ElementTree as ET  # why: reads only what our own pytest h
 
 from rich.console import Console as Screen
 
-from nephos_dev import checks
+from nephos_dev import checks, ingredients
 from nephos_dev.layout import WORK_TREE
+from nephos_dev.progress import Lines
 
 LINT = "lint"
 LAYERS = (LINT, "unit", "contract", "api", "chart", "scale", "cloud", "chaos")
@@ -42,9 +43,15 @@ class Result:
 
 
 def run_layers(layers: Sequence[str], options: Sequence[str], screen: Screen) -> int:
-    """Run each layer and show a line for each and one for all. Return the exit status: 1 if anything failed."""
+    """Run each layer and show a line for each and one for all. Return the exit status: 1 if anything failed.
+
+    Raises StepError if something that a layer needs cannot be built.
+    """
+    begun = time.monotonic()
+    ingredients.make(layers, Lines(screen))
+    built = time.monotonic()
     results = [_lint(screen) if layer == LINT else _run(layer, options) for layer in layers]
-    screen.print()
+    screen.print(f"\nbuilt what was missing in {built - begun:.1f} s, tested in {time.monotonic() - built:.1f} s")
     for result in results:
         colour = "green" if result.good else "red"
         screen.print(f"[{colour}]{'ok    ' if result.good else 'FAILED'}[/] {summary(result)}", highlight=False)
