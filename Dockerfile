@@ -42,7 +42,5 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates libnftables1 libvirt0 python3 qemu-utils \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-agent /opt/nephos /opt/nephos
-# Debian's nftables binding is one module of the system's Python, and on no index; it alone is let in.
-RUN ln -s /usr/lib/python3/dist-packages/nftables /opt/nephos/lib/python3.11/site-packages/nftables
 ENV PATH=/opt/nephos/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1
 ENTRYPOINT ["nephos-agent"]
