@@ -28,6 +28,7 @@ from nephos_agent.storage.protocol import StorageDriver
 from nephos_agent.sweep import Sweep
 from nephos_agent.watches import Listeners, Watches
 from nephos_api.errors import TemporaryFault
+from nephos_api.kube.events import EventRecorder
 from nephos_api.kube.lease import HostLease
 from nephos_api.kube.protocol import Kubernetes
 from nephos_api.reconcile.queue import Backoff, WorkQueue
@@ -68,9 +69,10 @@ class Agent:
         self._registration = Registration(
             config, kubernetes, self.watches, self.compute, self._storage, self._admission.allocated
         )
+        self._events = EventRecorder(kubernetes, "nephos-agent", config.host_name)
         steps = StepRunner(drivers, config.cloud_id, self.metrics.observe_step)
         self._server_reconciler = ServerReconciler(
-            config.host_name, kubernetes, drivers, steps, self._admission, now=_now
+            config, kubernetes, drivers, steps, self._admission, self._events, now=_now
         )
         self.servers: WorkQueue[str] = WorkQueue(
             self._server_reconciler.reconcile,
@@ -106,6 +108,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._lease.run())
+                tasks.create_task(self._events.run())
                 tasks.create_task(self.watches.run())
                 await self.watches.synced()
                 tasks.create_task(self._registration.run())

@@ -55,6 +55,10 @@ class Config:
     limits: CapacityLimits = CapacityLimits()
     sweep_every_s: float = 600.0
     """How often everything is compared, though no event asked for it."""
+    shutdown_timeout_s: float = 60.0
+    """How long a guest may take to shut down before its power is cut; Nova's default shutdown_timeout."""
+    reboot_timeout_s: float = 120.0
+    """How long it may take to reboot before its power is reset; Nova's default wait_soft_reboot_seconds."""
     version: str = version("nephos-agent")
 
 

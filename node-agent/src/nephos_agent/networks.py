@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -47,7 +48,7 @@ class Networks:
         network = self._watches.host_network(uid)
         if network is None:
             raise TemporaryFault(f"waits for Network {uid} to be known on this host", reason=WAITING)
-        await self._driver.apply(network)
+        await self._driver.apply(replace(network, keep_unknown=not self._may_remove()))
 
     async def _remove(self, uid: str) -> Result:
         if uid not in await self._driver.networks():

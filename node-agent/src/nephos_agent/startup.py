@@ -58,6 +58,8 @@ def _option(name: str, *, env: str = "", **attributes: Any) -> Callable[[F], F]:
 @_option("capacity-vcpus", env="NEPHOS_AGENT_CAPACITY_VCPUS", type=int, default=None, help="Offer no more than this.")
 @_option("capacity-memory-mib", env="NEPHOS_AGENT_CAPACITY_MEMORY_MIB", type=int, default=None)
 @_option("capacity-disk-gib", env="NEPHOS_AGENT_CAPACITY_DISK_GIB", type=int, default=None)
+@_option("shutdown-timeout-s", type=float, default=60.0, show_default=True, help="Before a guest's power is cut.")
+@_option("reboot-timeout-s", type=float, default=120.0, show_default=True, help="Before a guest's power is reset.")
 @_option("drivers", type=click.Choice(DriverKind, case_sensitive=False), default=DriverKind.REAL, show_default=True)
 def main(**options: Any) -> None:
     """Run the agent of one host until it is told to end. What it started goes on without it."""
@@ -68,6 +70,8 @@ def main(**options: Any) -> None:
         host_address=options["host_address"],
         state_dir=options["state_dir"],
         run_dir=options["run_dir"],
+        shutdown_timeout_s=options["shutdown_timeout_s"],
+        reboot_timeout_s=options["reboot_timeout_s"],
         limits=CapacityLimits(options["capacity_vcpus"], options["capacity_memory_mib"], options["capacity_disk_gib"]),
     )
     is_real = options["drivers"] is DriverKind.REAL

@@ -57,11 +57,21 @@ class World:
     compute: MemoryCompute = field(default_factory=lambda: MemoryCompute(vcpus=4, memory_mib=4096))
     network: MemoryNetwork = field(default_factory=lambda: MemoryNetwork(HOST))
     storage: MemoryStorage = field(default_factory=MemoryStorage)
+    patience_s: float = 60.0
+    """How long a guest may take to shut down or to reboot."""
     agent: Agent | None = None
     running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        config = Config(CLOUD, HOST, "192.0.2.11", state_dir=self.state_dir, run_dir=self.state_dir)
+        config = Config(
+            CLOUD,
+            HOST,
+            "192.0.2.11",
+            state_dir=self.state_dir,
+            run_dir=self.state_dir,
+            shutdown_timeout_s=self.patience_s,
+            reboot_timeout_s=self.patience_s,
+        )
         self.agent = Agent(config, self.api, Host(self.compute, self.storage, lambda _source: self.network))
         self.running = asyncio.create_task(self.agent.run())
 
@@ -175,7 +185,12 @@ class World:
 
     async def until(self, kind: type[R], name: str, holds: Callable[[R], bool]) -> R:
         """Wait until the object is so."""
-        return await eventually(lambda: self.get(kind, name), holds)
+        namespace = None if kind is HostResource else "demo"
+        found = await eventually(
+            lambda: self.api.get(kind, name, namespace), lambda found: found is not None and holds(found)
+        )
+        assert found is not None
+        return found
 
     async def until_phase(self, name: str, phase: str) -> Server:
         return await self.until(Server, name, lambda server: server.status.phase == phase)

@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from nephos_agent.compute.protocol import DomainState, StopReason
+from nephos_agent.host import registration
 from nephos_api.conditions import ConditionStatus, find, is_true
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import Host, Port, Server, ServerAction
 
 from .conftest import World, eventually
 
-_NOT_COUNTED = {"hosts", "leases"}
+_NOT_COUNTED = {"hosts", "leases", "events"}
 
 
 def writes_since(world: World, count: int) -> list[str]:
@@ -418,3 +419,51 @@ async def test_a_stop_reason_that_the_hypervisor_forgets_is_kept_in_the_status(w
     ready = find((await world.get(Server, "one")).status.conditions, "Ready")
     assert ready is not None
     assert ready.reason == "GuestPoweredOff"
+
+
+async def test_a_guest_that_ignores_the_power_button_is_cut_off_after_its_time(world: World) -> None:
+    world.patience_s = 0.05
+    await world.restart()
+    world.compute.guests_obey = False
+    await world.active()
+    await world.change("one", state="Shutoff")
+    shut = await world.until_phase("one", "Shutoff")
+    ready = find(shut.status.conditions, "Ready")
+    assert ready is not None
+    assert ready.reason == "Shutoff"
+
+
+async def test_a_guest_that_ignores_a_reboot_has_its_power_reset_after_its_time(world: World) -> None:
+    world.patience_s = 0.05
+    await world.restart()
+    world.compute.guests_obey = False
+    server = await world.active()
+    await world.act(server, "reboot-it", action="Reboot")
+    done = await world.until(ServerAction, "reboot-it", lambda action: action.status.phase == "Succeeded")
+    assert done.status.message == "The guest did not reboot in time; its power was reset."
+    await world.until_phase("one", "Active")
+    domain = await world.compute.domain(server.uid)
+    assert domain is not None
+    assert domain.resets == 1
+
+
+async def test_a_host_whose_object_was_deleted_registers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "_AT_MOST_EVERY_S", 0.01)
+    await world.restart()
+    first = await eventually(lambda: world.api.get(Host, "h1"), lambda host: host is not None)
+    assert first is not None
+    await world.api.delete(Host, "h1")
+    await eventually(lambda: world.api.get(Host, "h1"), lambda host: host is not None and host.uid != first.uid)
+
+
+async def test_an_orphans_network_keeps_what_the_api_does_not_know(world: World) -> None:
+    network = world.add_network()
+    await world.active("stays", networks=(network,))
+    await world.active("one", networks=(network,))
+    await world.end()
+    for kind, name in ((Port, "one-net0"), (Server, "one")):
+        await world.api.delete(kind, name, "demo")
+        await world.api.set_finalizers(await world.get(kind, name), ())
+    await world.start()
+    await world.settled()
+    assert len(await world.network.plugged()) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -20,8 +20,6 @@ from nephos_api.resources.server import Server, ServerPhase
 from nephos_api.resources.server_action import ServerAction, ServerActionPhase
 
 log = structlog.get_logger(__name__)
-REBOOT_TIMEOUT_S: Final = 120.0
-"""Nova's default wait_soft_reboot_seconds."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Final
 import structlog
 
 from nephos_agent.compute.protocol import Domain
+from nephos_agent.config import Config
 from nephos_agent.networks import WAITING as WAITING_FOR_NETWORK
-from nephos_agent.server import action_runner, status
+from nephos_agent.server import status
 from nephos_agent.server.action_runner import ActionRunner
 from nephos_agent.server.admission import Admission
 from nephos_agent.server.domain_spec import own_ports
@@ -23,14 +24,13 @@ from nephos_agent.server.status import Outcome
 from nephos_agent.server.steps import Drivers, StepRunner, Work
 from nephos_api.conditions import ConditionType, is_true
 from nephos_api.errors import Conflict, PermanentFault, TemporaryFault
+from nephos_api.kube.events import EventRecorder
 from nephos_api.kube.protocol import FieldManager, Kubernetes
 from nephos_api.reconcile.result import Done, Failed, Result, Retry, Wait
 from nephos_api.resources.port import Port, PortPhase
 from nephos_api.resources.server import Server, ServerStatus
 
 log = structlog.get_logger(__name__)
-_SHUTDOWN_TIMEOUT_S: Final = 60.0
-"""Nova's default shutdown_timeout."""
 _DISK_ERROR_RETRY_S: Final = 30.0
 _STALE_S: Final = 1.0
 """Our picture of the object was old; the watch brings the new one, or this time does."""
@@ -64,27 +64,27 @@ class ServerReconciler:
 
     def __init__(
         self,
-        host_name: str,
+        config: Config,
         kubernetes: Kubernetes,
         drivers: Drivers,
         steps: StepRunner,
         admission: Admission,
+        events: EventRecorder,
         *,
         now: Callable[[], str],
-        shutdown_timeout_s: float = _SHUTDOWN_TIMEOUT_S,
-        reboot_timeout_s: float = action_runner.REBOOT_TIMEOUT_S,
     ) -> None:
-        self._host_name = host_name
+        self._host_name = config.host_name
         self._kubernetes = kubernetes
         self._drivers = drivers
         self._steps = steps
         self._admission = admission
         self._now = now
-        self._shutdown_timeout_s = shutdown_timeout_s
+        self._events = events
+        self._shutdown_timeout_s = config.shutdown_timeout_s
         self._memory: defaultdict[str, Memory] = defaultdict(Memory)
         self._present: set[str] = set()
         self._actions = ActionRunner(
-            kubernetes, drivers.watches, drivers.compute, now=now, reboot_timeout_s=reboot_timeout_s
+            kubernetes, drivers.watches, drivers.compute, now=now, reboot_timeout_s=config.reboot_timeout_s
         )
 
     def is_present(self, server_uid: str) -> bool:
@@ -185,6 +185,7 @@ class ServerReconciler:
         log.warning("step failed", server=str(situation.server.key), reason=fault.reason, message=fault.message)
         domain = await self._drivers.compute.domain(situation.server.uid)
         self._note_domain(situation.server.uid, domain)
+        self._events.warning(situation.server, fault.reason, fault.message)
         outcome = Outcome(domain, situation.power, fault=fault)
         if isinstance(fault, PermanentFault):
             return outcome, Failed(fault.reason, fault.message)
@@ -248,6 +249,7 @@ class ServerReconciler:
 
     async def _refuse(self, server: Server, reason: str) -> Result:
         log.info("placement refused", server=str(server.key), reason=reason)
+        self._events.warning(server, "PlacementRefused", f"{self._host_name} has no room: {reason}.")
         body = status.refused(server.status.placement_epoch or 1, reason)
         await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
         return Done()
