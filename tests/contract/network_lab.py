@@ -199,6 +199,9 @@ class Host:
     def tenant_links(self) -> frozenset[str]:
         return inside(self.tenants, _names_of_links)
 
+    def links(self) -> frozenset[str]:
+        return inside(self.namespace, _names_of_links)
+
     def in_tenants(self, *command: str) -> str:
         return subprocess.run(
             ["nsenter", f"--net={self.tenants}", *command], check=True, capture_output=True, text=True

@@ -539,6 +539,33 @@ async def test_a_device_that_carries_no_mark_of_ours_stays(pair: Pair) -> None:
     assert "stranger" in pair.lab.one.tenant_links()
 
 
+async def test_a_sweep_collects_taps_and_elements_that_belong_to_no_port(lab: Lab) -> None:
+    host = lab.one
+    left = await host.driver.create_tap("left", "52:54:00:00:00:09", 1450)
+    await host.driver.close()
+    await host.start()
+    fresh = await host.driver.create_tap("fresh", "52:54:00:00:00:0a", 1450)
+    host.in_tenants("nft", "add", "element", "bridge", "nephos", "port_mac", "{ tapgone . 52:54:00:00:00:09 }")
+    await host.driver._sweep()
+    assert left in host.links(), "one sweep is not enough: its guest may be about to start"
+    await host.driver._sweep()
+    assert left not in host.links()
+    assert fresh in host.links()
+    assert "tapgone" not in host.in_tenants("nft", "list", "set", "bridge", "nephos", "port_mac")
+
+
+async def test_a_guest_keeps_its_address_when_dnsmasq_forgot_its_leases(pair: Pair) -> None:
+    launcher = pair.lab.one.launcher
+    unit, _ = launcher.processes[network_names("network-1", "nephos").unit]
+    await launcher.stop(unit.name)
+    await launcher.start(unit)
+    code, output = await pair.a.run(
+        "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-r", "10.10.0.11", "-s", "/bin/true", "-t", "5", "-T", "1"
+    )
+    assert code == 0, output
+    assert "10.10.0.11 obtained" in output
+
+
 async def test_names_of_the_world_are_asked_of_the_hosts_resolver(lab: Lab) -> None:
     resolver = Resolver()
     loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 Key = tuple[str, ...]
 
@@ -189,6 +190,10 @@ class Dnsmasq:
         return ("dnsmasq", self.unit)
 
 
-ZERO_MAC = "00:00:00:00:00:00"
+ZERO_MAC: Final = "00:00:00:00:00:00"
+DEVICES: Final = (Bridge, Vxlan, Service, Tap)
+"""Facts that are a device; others on it go with it."""
+OUTLIVING: Final = (GuardElement, HostsFile, Dnsmasq)
+"""Facts that a device leaves behind when it goes."""
 
 Fact = Bridge | Vxlan | Service | GuardElement | Tap | BridgeEntry | TunnelEntry | Neighbour | HostsFile | Dnsmasq

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.desired import HostContext, facts, flood_entries, narrowed, touched_ports
-from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
+from nephos_agent.network.facts import DEVICES, Dnsmasq, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_observe import observe
@@ -165,7 +165,7 @@ class Worker:
             return False
         if change.kind is Service:
             self._make_folders(change)
-        must_reread = change.kind is HostsFile and self._replaces(change)
+        must_reread = change.kind is HostsFile and self._picture.replaces(change.facts)
         self._kernel.make(change)
         self._learn(change)
         return must_reread
@@ -192,7 +192,7 @@ class Worker:
         name = self._kernel.devices.prepare_tap(port_uid, mac, mtu)
         found = self._picture.tap(name)
         if found and not self._kernel.devices.is_inside(name):
-            self._picture.remove([fact for fact in self._picture.on([name]) if not isinstance(fact, GuardElement)])
+            self._picture.remove([found])
             self._indices.pop(name, None)
         if not self._picture.tap(name):
             self._waiting_taps.add(name)
@@ -293,8 +293,7 @@ class Worker:
         for fact in change.facts:
             if isinstance(fact, Tap):
                 self._waiting_taps.add(fact.device)
-            if fact.key[0] in _DEVICE_KEYS:
-                self._picture.remove([on for on in self._picture.on([fact.device]) if not _outlives_device(on)])
+            if isinstance(fact, DEVICES):
                 self._indices.pop(fact.device, None)
 
     def _learn(self, change: Changes) -> None:
@@ -303,7 +302,7 @@ class Worker:
             if isinstance(fact, Tap):
                 self._open_taps |= {fact.device}
                 self._waiting_taps.discard(fact.device)
-            if fact.key[0] in _DEVICE_KEYS:
+            if isinstance(fact, DEVICES):
                 self._indices[fact.device] = self._kernel.devices.index(fact.device)
 
     def _make_folders(self, change: Changes) -> None:
@@ -312,19 +311,6 @@ class Worker:
                 names = network_names(fact.network_uid, self._settings.namespace_prefix)
                 hosts_files.make_folders(self._settings.run_dir, names.directory)
 
-    def _replaces(self, change: Changes) -> bool:
-        """Tell whether any of the files is there already, with other content."""
-        devices = {fact.device for fact in change.facts}
-        keys = {fact.key for fact in change.facts}
-        return any(fact.key in keys and fact not in change.facts for fact in self._picture.on(devices))
-
 
 def _port_uids(*networks: HostNetwork) -> frozenset[str]:
     return frozenset(port.uid for network in networks for port in network.ports)
-
-
-_DEVICE_KEYS = frozenset({"bridge", "vxlan", "service", "tap"})
-
-
-def _outlives_device(fact: Fact) -> bool:
-    return isinstance(fact, (GuardElement, HostsFile, Dnsmasq))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nephos_agent.network.facts import Bridge, Fact, Key, Service, Tap, Vxlan
+from nephos_agent.network.facts import DEVICES, OUTLIVING, Bridge, Fact, Key, Service, Tap, Vxlan
 
 
 class Picture:
@@ -20,13 +20,16 @@ class Picture:
             self._by_device.setdefault(fact.device, {})[fact.key] = fact
 
     def remove(self, facts: Iterable[Fact]) -> None:
-        """Forget the facts."""
+        """Forget the facts, and of a device what goes with it."""
         for fact in facts:
-            on_device = self._by_device.get(fact.device)
-            if on_device is not None:
-                on_device.pop(fact.key, None)
-                if not on_device:
-                    del self._by_device[fact.device]
+            on_device = self._by_device.get(fact.device, {})
+            on_device.pop(fact.key, None)
+            if isinstance(fact, DEVICES):
+                for other in tuple(on_device.values()):
+                    if not isinstance(other, OUTLIVING):
+                        del on_device[other.key]
+            if not on_device:
+                self._by_device.pop(fact.device, None)
 
     def remove_devices(self, devices: Iterable[str]) -> None:
         """Forget everything on the devices."""
@@ -40,6 +43,10 @@ class Picture:
     def holding(self, facts: Iterable[Fact]) -> frozenset[Fact]:
         """Return those of the facts that hold."""
         return frozenset(fact for fact in facts if self._by_device.get(fact.device, {}).get(fact.key) == fact)
+
+    def replaces(self, facts: Iterable[Fact]) -> bool:
+        """Tell whether any of the facts is another state of something that is there."""
+        return any(self._by_device.get(fact.device, {}).get(fact.key, fact) != fact for fact in facts)
 
     def all(self) -> frozenset[Fact]:
         """Return every fact."""

@@ -8,6 +8,8 @@ from itertools import groupby
 from typing import Final
 
 from nephos_agent.network.facts import (
+    DEVICES,
+    OUTLIVING,
     Bridge,
     BridgeEntry,
     Dnsmasq,
@@ -34,8 +36,6 @@ _ORDER: Final[tuple[type[Fact], ...]] = (
     Dnsmasq,
 )
 _RANK: Final = {kind: rank for rank, kind in enumerate(_ORDER)}
-_DEVICES: Final = (Bridge, Vxlan, Service, Tap)
-"""Facts that are a device; the other facts on it go with it."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
         return Plan((), ())
     wanted_keys, found_keys = {fact.key for fact in missing}, {fact.key for fact in surplus}
     gone = {fact for fact in surplus if fact.key not in wanted_keys}
-    gone_devices = {fact.device for fact in gone if isinstance(fact, _DEVICES)}
-    fresh_devices = {fact.device for fact in missing if isinstance(fact, _DEVICES) and fact.key not in found_keys}
+    gone_devices = {fact.device for fact in gone if isinstance(fact, DEVICES)}
+    fresh_devices = {fact.device for fact in missing if isinstance(fact, DEVICES) and fact.key not in found_keys}
     removals = {fact for fact in gone if _removed_by_itself(fact) or fact.device not in gone_devices}
     additions = missing | {
         fact for fact in desired if fact.device in fresh_devices and not isinstance(fact, (GuardElement, HostsFile))
@@ -90,7 +90,7 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
 
 def _removed_by_itself(fact: Fact) -> bool:
     """Tell whether the kernel leaves the fact behind when its device goes."""
-    return isinstance(fact, (*_DEVICES, GuardElement, HostsFile, Dnsmasq))
+    return isinstance(fact, DEVICES + OUTLIVING)
 
 
 def _rank(fact: Fact) -> int:

@@ -16,7 +16,6 @@ from nephos_agent.network.facts import (
     Dnsmasq,
     Fact,
     GuardElement,
-    HostsFile,
     Service,
     Tap,
     TunnelEntry,
@@ -41,10 +40,6 @@ def carried_out(changes: Plan, before: frozenset[Fact]) -> frozenset[Fact]:
     picture = Picture(before)
     for change in changes.removals:
         picture.remove(change.facts)
-        for fact in change.facts:
-            if isinstance(fact, (Bridge, Vxlan, Service, Tap)):
-                on_device = picture.on([fact.device])
-                picture.remove(f for f in on_device if not isinstance(f, (GuardElement, HostsFile, Dnsmasq)))
     for change in changes.additions:
         picture.add(change.facts)
     return picture.all()
