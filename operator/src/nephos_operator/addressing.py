@@ -119,7 +119,7 @@ class AddressBook:
     def __init__(self) -> None:
         self._held: dict[str, dict[int, set[Key]]] = {}
         self._reserved: dict[str, dict[int, Key]] = {}
-        self._reservations: dict[tuple[str, Key], int] = {}
+        self._reservations: dict[tuple[str, Key], set[int]] = {}
         self._cursors: dict[str, Cursor] = {}
 
     def hold(self, port: Port) -> None:
@@ -127,8 +127,8 @@ class AddressBook:
         for allocation in port.spec.allocations:
             number = int(ip_address(allocation.address))
             self._held.setdefault(allocation.subnet_uid, {}).setdefault(number, set()).add(port.key)
-            if self._reservations.get((allocation.subnet_uid, port.key)) == number:
-                self._unreserve(allocation.subnet_uid, port.key)
+            if number in self._reservations.get((allocation.subnet_uid, port.key), ()):
+                self._unreserve(allocation.subnet_uid, port.key, number)
 
     def release(self, port: Port) -> None:
         """Take note that a Port holds nothing any more."""
@@ -153,13 +153,12 @@ class AddressBook:
     def cancel(self, port: Key) -> None:
         """Give back what is reserved for a Port that will not be made."""
         for subnet_uid in tuple(self._reserved):
-            if (subnet_uid, port) in self._reservations:
-                self._freed(subnet_uid, self._unreserve(subnet_uid, port))
+            self._cancel(subnet_uid, port)
 
     def cancel_all(self) -> None:
         """Give back everything that is reserved."""
         for subnet_uid, port in tuple(self._reservations):
-            self._freed(subnet_uid, self._unreserve(subnet_uid, port))
+            self._cancel(subnet_uid, port)
 
     def is_taken(self, subnet_uid: str, number: int) -> bool:
         """Tell whether a Port holds the address, or it is reserved for one."""
@@ -178,20 +177,17 @@ class AddressBook:
         return len(self._held.get(subnet_uid, ())) + len(self._reserved.get(subnet_uid, ()))
 
     def reserve(self, subnet: Subnet, port: Key, address: str) -> bool:
-        """Reserve that address for the Port; False where another has it."""
+        """Reserve that address for the Port, beside what it has reserved already; False where another has it."""
         if self.holders(subnet.uid, address) - {port}:
             return False
-        if (subnet.uid, port) in self._reservations:
-            self._freed(subnet.uid, self._unreserve(subnet.uid, port))
         self._reserve(subnet.uid, port, int(ip_address(address)))
         return True
 
     def reserve_next(self, subnet: Subnet, port: Key) -> str | None:
-        """Reserve a free address of the Subnet's pools for the Port; None where there is none."""
+        """Reserve a free address of the Subnet's pools for the Port, if it has none yet; None where there is none."""
         cidr = network_of(subnet.spec)
-        number = self._reservations.get((subnet.uid, port))
-        if number is not None:
-            return text(number, cidr)
+        if reserved := self._reservations.get((subnet.uid, port)):
+            return text(min(reserved), cidr)
         excluded = unusable(subnet)
         number = self._cursor(subnet).next_free(lambda n: n in excluded or self.is_taken(subnet.uid, n))
         if number is None:
@@ -201,12 +197,19 @@ class AddressBook:
 
     def _reserve(self, subnet_uid: str, port: Key, number: int) -> None:
         self._reserved.setdefault(subnet_uid, {})[number] = port
-        self._reservations[subnet_uid, port] = number
+        self._reservations.setdefault((subnet_uid, port), set()).add(number)
 
-    def _unreserve(self, subnet_uid: str, port: Key) -> int:
-        number = self._reservations.pop((subnet_uid, port))
+    def _unreserve(self, subnet_uid: str, port: Key, number: int) -> None:
         self._reserved[subnet_uid].pop(number, None)
-        return number
+        numbers = self._reservations[subnet_uid, port]
+        numbers.discard(number)
+        if not numbers:
+            del self._reservations[subnet_uid, port]
+
+    def _cancel(self, subnet_uid: str, port: Key) -> None:
+        for number in sorted(self._reservations.get((subnet_uid, port), ())):
+            self._unreserve(subnet_uid, port, number)
+            self._freed(subnet_uid, number)
 
     def _cursor(self, subnet: Subnet) -> Cursor:
         ranges = pools(subnet.spec)

@@ -144,13 +144,13 @@ class Store:
         table: Table[Any] = self.tables[resource.info.kind]
         held = table.find(resource.key)
         if held is not None and held.uid != resource.uid and version(held) < version(resource):
-            self.remove(held.key, held.uid)
+            self.remove(held.key, held.uid, version(resource))
         if (taken := table.put(resource)) is not None:
             self._tell(Change(*taken))
 
-    def remove(self, key: Key, uid: str) -> None:
-        """Take in that the object of that UID is gone."""
-        if (old := self.tables[key.kind].remove(key, uid)) is not None:
+    def remove(self, key: Key, uid: str, as_of: int) -> None:
+        """Take in that the object of that UID is gone in the version ``as_of``."""
+        if (old := self.tables[key.kind].remove(key, uid, as_of)) is not None:
             self._tell(Change(old, None))
 
     def _tell(self, change: Change) -> None:

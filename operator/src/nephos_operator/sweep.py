@@ -31,4 +31,4 @@ async def _sweep_kind(kube: Kubernetes, store: Store, table: Table[Any]) -> None
         if held.key in listing.unreadable or there.get(held.key) == held.uid:
             continue
         if version(held) <= as_of:
-            store.remove(held.key, held.uid)
+            store.remove(held.key, held.uid, as_of)

@@ -12,7 +12,7 @@ R = TypeVar("R", bound=Resource)
 Index = Callable[[R], Iterable[Hashable]]
 
 _TOMBSTONES: Final = 4096
-"""UIDs of deleted objects that are remembered, so that a late answer does not bring them back."""
+"""Deleted objects that are remembered, so that a late answer does not bring them back."""
 
 
 class Table(Generic[R]):
@@ -23,7 +23,7 @@ class Table(Generic[R]):
         self._objects: dict[Key, R] = {}
         self._indices = dict(indices)
         self._by: dict[str, dict[Hashable, dict[Key, R]]] = {name: {} for name in indices}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -57,7 +57,7 @@ class Table(Generic[R]):
     def put(self, new: R) -> tuple[R | None, R] | None:
         """Take the object in; return (old, new), or None where what is here is as new, or newer."""
         old = self._objects.get(new.key)
-        if new.uid in self._gone or (old is not None and version(new) <= version(old)):
+        if version(new) <= self._gone.get(new.uid, -1) or (old is not None and version(new) <= version(old)):
             return None
         if old is not None:
             self._unfile(old)
@@ -67,9 +67,13 @@ class Table(Generic[R]):
                 self._by[name].setdefault(value, {})[new.key] = new
         return old, new
 
-    def remove(self, key: Key, uid: str) -> R | None:
-        """Forget the object if it is the one of that UID; return what was here."""
-        self._gone[uid] = None
+    def remove(self, key: Key, uid: str, as_of: int) -> R | None:
+        """Forget the object if it is the one of that UID; return what was here.
+
+        It was gone in the version ``as_of``; in a later one it may be back: a watch by labels tells a label that was
+        taken away as a deletion.
+        """
+        self._gone[uid] = max(as_of, self._gone.get(uid, -1))
         if len(self._gone) > _TOMBSTONES:
             self._gone.popitem(last=False)
         old = self._objects.get(key)

@@ -72,7 +72,7 @@ def take(event_type: str | None, body: Any, kind: type[Resource], store: Store) 
     metadata = body["metadata"]
     if event_type == "DELETED":
         key = Key(kind.info.kind, metadata.get("namespace"), metadata["name"])
-        store.remove(key, metadata["uid"])
+        store.remove(key, metadata["uid"], int(metadata["resourceVersion"]))
         return
     try:
         store.put(kind.model_validate(body))

@@ -25,10 +25,13 @@ def subnet(cidr: str = "10.0.0.0/29", **spec: Any) -> Subnet:
     )
 
 
-def port(name: str, address: str, of: Subnet) -> Port:
-    allocation = {"subnet": of.metadata.name, "subnetUID": of.uid, "address": address, "prefixLength": 24}
+def port(name: str, addresses: str | set[str], of: Subnet) -> Port:
+    allocations = [
+        {"subnet": of.metadata.name, "subnetUID": of.uid, "address": address, "prefixLength": 24}
+        for address in sorted({addresses} if isinstance(addresses, str) else addresses)
+    ]
     metadata = {"name": name, "namespace": "demo", "uid": name}
-    return Port.model_validate({"metadata": metadata, "spec": {"network": "n", "allocations": [allocation]}})
+    return Port.model_validate({"metadata": metadata, "spec": {"network": "n", "allocations": allocations}})
 
 
 def key(name: str) -> Key:
@@ -100,17 +103,17 @@ def test_a_huge_subnet_costs_nothing() -> None:
 )
 def test_no_address_is_ever_given_twice_nor_a_reserved_one(steps: list[tuple[str, int, int]]) -> None:
     book, small = AddressBook(), subnet("10.0.0.0/28")
-    reserved: dict[str, str] = {}
+    reserved: dict[str, set[str]] = {}
     ports: dict[str, Port] = {}
     for step, who, offset in steps:
         name, wanted = str(who), f"10.0.0.{offset}"
         match step:
             case "next" if name not in ports:
                 if (address := book.reserve_next(small, key(name))) is not None:
-                    reserved[name] = address
+                    reserved.setdefault(name, set()).add(address)
             case "fixed" if name not in ports and offset not in (0, 1, 14, 15):
                 if book.reserve(small, key(name), wanted):
-                    reserved[name] = wanted
+                    reserved.setdefault(name, set()).add(wanted)
             case "made" if name in reserved:
                 ports[name] = port(name, reserved.pop(name), small)
                 book.hold(ports[name])
@@ -119,7 +122,8 @@ def test_no_address_is_ever_given_twice_nor_a_reserved_one(steps: list[tuple[str
             case "cancel" if name not in ports:
                 book.cancel(key(name))
                 reserved.pop(name, None)
-        taken = [*reserved.values(), *(made.spec.allocations[0].address for made in ports.values())]
+        held = [allocation.address for made in ports.values() for allocation in made.spec.allocations]
+        taken = [address for addresses in reserved.values() for address in addresses] + held
         assert len(taken) == len(set(taken))
         assert not {"10.0.0.0", "10.0.0.1", "10.0.0.14", "10.0.0.15"} & set(taken)
         assert book.count(small.uid) == len(taken)
@@ -172,6 +176,13 @@ def test_where_one_address_of_several_fails_none_is_kept() -> None:
     assert isinstance(refused, Waits)
     assert "Port demo/other" in refused.message
     assert book.reserve(small, key("b"), "10.0.0.3")
+
+
+def test_several_addresses_of_one_subnet_are_all_kept_for_the_port_that_asks() -> None:
+    book, small = AddressBook(), subnet()
+    assert not isinstance(allocate(key("a"), "", ["10.0.0.2", "10.0.0.3"], [small], book), Waits | Stalls)
+    assert book.reserve_next(small, key("b")) == "10.0.0.4"
+    assert isinstance(allocate(key("c"), "", ["10.0.0.2"], [small], book), Waits)
 
 
 def test_a_second_subnet_helps_out_when_the_first_is_full() -> None:

@@ -169,3 +169,16 @@ async def test_a_key_pair_shows_its_fingerprint(cloud: World) -> None:
 @pytest.mark.parametrize("key", ["ssh-ed25519", "ssh-ed25519 %%%", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M8"])
 def test_a_key_that_is_none_is_told(key: str) -> None:
     assert isinstance(fingerprint(key), Stalls)
+
+
+async def test_a_port_that_never_got_its_address_leaves_it_free(cloud: World) -> None:
+    cloud.lead_left_s = 0.0  # the decision is made, and nothing of it can be written
+    await cloud.make(Port, "mine", "demo", network="blue")
+    await cloud.settle()
+    subnet = cloud.store.subnets.get("blue-v4", "demo")
+    assert cloud.addresses.count(subnet.uid) == 1
+    cloud.lead_left_s = 60.0
+    await cloud.kube.delete(Port, "mine", "demo")
+    await cloud.settle()
+    assert await cloud.gone(Port, "mine")
+    assert cloud.addresses.count(subnet.uid) == 0

@@ -59,6 +59,13 @@ def test_a_late_answer_does_not_bring_a_deleted_object_back(store: Store) -> Non
     assert len(store.servers) == 1
 
 
+def test_an_object_that_left_the_selection_may_come_back(store: Store) -> None:
+    put(store, server(1))
+    take("DELETED", server(2), Server, store)
+    put(store, server(3))
+    assert len(store.servers) == 1
+
+
 def test_a_new_object_of_the_same_name_is_told_as_one_gone_and_one_come(store: Store) -> None:
     changes: list[Change] = []
     store.subscribe(changes.append)

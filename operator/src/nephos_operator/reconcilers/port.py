@@ -141,6 +141,8 @@ async def _release(port: Port, context: Context) -> Result:
         if not server.is_deleting:
             context.events.warning(port, "InUse", f"{message}: delete the Server")
         return Wait(message)
+    if port.spec.server_uid is None:
+        context.addresses.cancel(port.key)
     await release_finalizer(port, context)
     return Done()
 
