@@ -1,5 +1,6 @@
 """The chart holds what the local cloud runs, and a real API server takes all of it."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nephos_dev.cloud import Cloud
 
 from .conftest import CHART, CLOUD_ID, Document, Render
 
+SOURCES = ("operator/src", "node-agent/src")
 RULES = ("rbac.yaml", "policies.yaml")
 
 
@@ -88,6 +90,23 @@ def test_the_agent_sees_the_hosts_paths_under_the_hosts_names(render: Render) ->
         assert "emptyDir" in volume or volume["hostPath"]["path"] == path
     assert mounts["/run/netns"]["mountPropagation"] == "Bidirectional"
     assert {"/run/libvirt", "/run/nephos", "/var/lib/nephos"} <= mounts.keys()
+
+
+def test_every_metric_of_an_alert_is_one_that_is_measured(render: Render) -> None:
+    (rules,) = of_kind(render({"metrics": {"alerts": {"enabled": True}}}), "PrometheusRule").values()
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert alerts
+    sources = "".join(path.read_text() for folder in SOURCES for path in (CHART.parents[1] / folder).rglob("*.py"))
+    measured = set(re.findall(r'"(nephos_[a-z_]+)"', sources))
+    used = {name for alert in alerts for name in re.findall(r"nephos_[a-z_]+", alert["expr"])}
+    assert used <= measured
+
+
+def test_every_alert_has_its_runbook(render: Render) -> None:
+    runbooks = (CHART.parents[1] / "docs" / "operators" / "alerts.md").read_text()
+    (rules,) = of_kind(render({"metrics": {"alerts": {"enabled": True}}}), "PrometheusRule").values()
+    for alert in (rule for group in rules["spec"]["groups"] for rule in group["rules"]):
+        assert f"| {alert['alert']} |" in runbooks
 
 
 def test_every_process_knows_the_clouds_identity(render: Render) -> None:
