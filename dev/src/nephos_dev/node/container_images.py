@@ -17,6 +17,8 @@ _LOCAL_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 _BUSYBOX = Path("/usr/bin/busybox")
 _SOURCES = ("crds", "node-agent")
 
+_KEPT = 3  # of each kind: other work trees of this machine may be about to use theirs
+
 # What an image has no use for; it would be half of the base's size.
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
 
@@ -151,7 +153,7 @@ def _folder() -> Path:
 
 
 def _ensure(target: Path, build: Build, progress: Progress) -> None:
-    """Make `target` unless it is there; it then takes the place of older ones of its kind."""
+    """Make `target` unless it is there; of its kind only the latest stay."""
     kind = target.stem.rsplit("-", 1)[0]
     with files.locked(target.parent / f".{kind}.lock"):
         if target.is_file():
@@ -164,6 +166,6 @@ def _ensure(target: Path, build: Build, progress: Progress) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=target.parent) as folder:
             draft = Path(folder) / target.name
             build(Path(folder), Tools(log=log, report=progress.note), draft)
-            for older in target.parent.glob(f"{kind}-*.tar"):
-                older.unlink()
             draft.rename(target)
+        for old in sorted(target.parent.glob(f"{kind}-*.tar"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            old.unlink()
