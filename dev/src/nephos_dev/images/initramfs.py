@@ -7,7 +7,7 @@ from nephos_dev.images.tools import Tools
 
 
 def pack(tools: Tools, root: Path, target: Path) -> None:
-    """Write a folder as a newc archive, owned by root, sorted, with one fixed time."""
+    """Write a folder as a compressed newc archive, owned by root, sorted, with one fixed time."""
     epoch = int(tools.environment["SOURCE_DATE_EPOCH"])
     # The root itself comes first: without it the guest's / would be open to everybody.
     paths = [Path(), *sorted(path.relative_to(root) for path in root.rglob("*"))]
@@ -20,4 +20,5 @@ def pack(tools: Tools, root: Path, target: Path) -> None:
         stdin=names,
         cwd=root,
     )
-    target.write_bytes(archive)
+    # The kernel reads LZ4's legacy format; of none, gzip and LZ4 it boots an emulated guest fastest.
+    target.write_bytes(tools.run("compress the initramfs", ["lz4", "-l", "-9", "-c"], stdin=archive))

@@ -16,7 +16,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 MODULES = (
-    "drivers/virtio/virtio", "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
     "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci",
     "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
     "drivers/block/virtio_blk", "drivers/cdrom/cdrom", "fs/isofs/isofs",
@@ -55,7 +55,7 @@ def build_tiny(cache_dir: Path | None = None, *, report: Report = no_report) -> 
         "builder": source_hash("tiny.py", "disk.py", "initramfs.py"),
         "guestFiles": hash_tree(guest_files("tiny")),
         **{f"package {package.file}": package.sha256 for package in packages},
-        **installed_versions(tools, (*DISK_PACKAGES, "cpio")),
+        **installed_versions(tools, (*DISK_PACKAGES, "cpio", "lz4")),
     }
 
     def build(work: Path, target: Path) -> None:

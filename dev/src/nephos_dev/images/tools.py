@@ -77,6 +77,7 @@ PACKAGES = {
     "apt-get": "apt",
     "cpio": "cpio",
     "dpkg-deb": "dpkg",
+    "lz4": "lz4",
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",
     "mkfs.vfat": "dosfstools",
