@@ -71,11 +71,11 @@ class Agent:
         )
         self._events = EventRecorder(kubernetes, "nephos-agent", config.host_name)
         steps = StepRunner(drivers, config.cloud_id, self.metrics.observe_step)
-        self._server_reconciler = ServerReconciler(
+        server_reconciler = ServerReconciler(
             config, kubernetes, drivers, steps, self._admission, self._events, now=_now
         )
         self.servers: WorkQueue[str] = WorkQueue(
-            self._server_reconciler.reconcile,
+            server_reconciler.reconcile,
             workers=_SERVERS_AT_A_TIME,
             backoff=_BACKOFF,
             observe=lambda _key, result, took_s: self.metrics.observe_reconcile("Server", result, took_s),
@@ -93,8 +93,8 @@ class Agent:
             self.compute,
             self._storage,
             consoles,
-            config.state_dir / "orphans.json",
-            now=time.time,
+            config.state_dir / "missed.json",
+            monotonic=time.monotonic,
         )
         self._sweep = Sweep(self, collector, consoles, self._storage, self.metrics, every_s=config.sweep_every_s)
         self._lease = HostLease(kubernetes, config.host_name)
@@ -130,7 +130,7 @@ class Agent:
         except TemporaryFault as fault:
             log.warning("the hypervisor does not answer; what runs here is not known yet", error=fault.message)
         else:
-            self._server_reconciler.note_present(frozenset(domain.server_uid for domain in domains))
+            self._admission.note_domains(domains)
             self._domains_known = True
         for server in self.watches.servers():
             self.servers.add(server.uid)
@@ -142,13 +142,13 @@ class Agent:
             on_server=lambda uid: self.servers.add(uid),
             on_network=lambda uid: self.networks.add(uid),
             on_host=lambda: self._registration.changed(),
-            is_present=lambda uid: self._server_reconciler.is_present(uid),
+            is_present=lambda uid: uid in self._admission.present(),
         )
 
     def _may_remove_networks(self) -> bool:
         """Tell whether each domain here is a Server of the API: an API without memory must not cut off a guest."""
         placed = {server.uid for server in self.watches.servers()}
-        return self._domains_known and self._server_reconciler.present() <= placed
+        return self._domains_known and self._admission.present() <= placed
 
     def _domain_changed(self, server_uid: str) -> None:
         if server_uid:

@@ -41,7 +41,7 @@ class _Marked(Protocol):
 
 
 class Collector:
-    """Remembers in a file since when each orphan is one, so that restarts of the agent do not keep it for ever."""
+    """Remembers in a file for how long each orphan was missed: an agent that restarts does not begin anew."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Collector:
         consoles: Consoles,
         memory: Path,
         *,
-        now: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._host_name = host_name
         self._kubernetes = kubernetes
@@ -62,7 +62,8 @@ class Collector:
         self._storage = storage
         self._consoles = consoles
         self._memory = memory
-        self._now = now
+        self._monotonic = monotonic
+        self._looked_at: float | None = None
         self.orphans = 0
         """How many Servers have something here that the API does not place here."""
         self.stopped: str | None = None
@@ -73,10 +74,16 @@ class Collector:
         claims = _claims(await self._compute.domains(), await self._storage.disks())
         missing = [claim for claim in claims.values() if await self._is_missing(claim)]
         known = await asyncio.to_thread(self._load)
-        orphans = collect.update(known, frozenset(claim.server_uid for claim in missing), self._now())
+        now = self._monotonic()
+        passed_s = 0.0 if self._looked_at is None else now - self._looked_at
+        self._looked_at = now
+        orphans = collect.update(known, frozenset(claim.server_uid for claim in missing), passed_s)
+        verdict = collect.judge(orphans, here=len(claims), placed=len(self._watches.servers()))
+        if verdict.stopped:
+            # what such an API does not know says nothing: the day begins when it can be believed again
+            orphans = dict.fromkeys(orphans, 0.0)
         if orphans != known:
             await asyncio.to_thread(self._save, orphans)
-        verdict = collect.judge(orphans, here=len(claims), placed=len(self._watches.servers()), now=self._now())
         if verdict.stopped and verdict.stopped != self.stopped:
             log.error("collection stopped", reason=verdict.stopped)
         self.orphans, self.stopped = len(orphans), verdict.stopped
@@ -99,8 +106,8 @@ class Collector:
 
     def _load(self) -> dict[str, float]:
         try:
-            return {str(uid): float(since) for uid, since in json.loads(self._memory.read_text()).items()}
-        except (FileNotFoundError, ValueError, AttributeError):
+            return {str(uid): float(missed_s) for uid, missed_s in json.loads(self._memory.read_text()).items()}
+        except (FileNotFoundError, ValueError, AttributeError, TypeError):
             return {}
 
     def _save(self, orphans: dict[str, float]) -> None:

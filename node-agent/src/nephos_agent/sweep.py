@@ -56,15 +56,17 @@ class Sweep:
         """Sweep until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._rotate_for_ever())
+            tasks.create_task(self._look_when_asked())
             while True:
-                try:
-                    async with asyncio.timeout(self._every_s):
-                        await self._asked.wait()
-                except TimeoutError:
-                    await self._sweep()
-                else:
-                    self._asked.clear()
-                    await self._everything.look_at_everything()
+                await asyncio.sleep(self._every_s)
+                await self._sweep()
+
+    async def _look_when_asked(self) -> None:
+        """Not kept waiting by a sweep: that one waits for the API server."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self._everything.look_at_everything()
 
     async def _sweep(self) -> None:
         try:

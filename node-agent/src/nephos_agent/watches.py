@@ -34,9 +34,11 @@ class Listeners:
 
 
 class _NetworkWatch:
-    """The Network, by its name, and all of its Ports."""
+    """The Network, by its name, and all of its Ports; its tasks are of ``group``, so that none ends unnoticed."""
 
-    def __init__(self, kubernetes: Kubernetes, port: Port, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, port: Port, changed: Callable[[], None], group: asyncio.TaskGroup
+    ) -> None:
         namespace, uid = port.metadata.namespace, port.spec.network_uid
         by_name = Selection(namespace=namespace, field_selector=f"metadata.name={port.spec.network}")
         by_network = Selection(namespace=namespace, field_selector=f"spec.networkUID={uid}")
@@ -45,7 +47,7 @@ class _NetworkWatch:
         self._host_ports: dict[str, HostPort] = {}
         self._network = Informer(Network, by_name, kubernetes, self._on_network)
         self._ports = Informer(Port, by_network, kubernetes, self._on_port)
-        self._tasks: _Tasks = [asyncio.create_task(self._network.run()), asyncio.create_task(self._ports.run())]
+        self._tasks: _Tasks = [group.create_task(self._network.run()), group.create_task(self._ports.run())]
 
     @property
     def is_synced(self) -> bool:
@@ -81,6 +83,14 @@ class _NetworkWatch:
         await self._ports.synced.wait()
 
     async def resync(self) -> None:
+        """Compare with fresh lists; returns too when the network is not needed here any more."""
+        compared = asyncio.create_task(self._compare())
+        try:
+            await asyncio.wait({compared, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            compared.cancel()
+
+    async def _compare(self) -> None:
         await self._network.resync()
         await self._ports.resync()
 
@@ -101,6 +111,8 @@ class Watches:
         self._ports_by_network: defaultdict[str, set[str]] = defaultdict(set)
         self._actions: defaultdict[str, dict[str, ServerAction]] = defaultdict(dict)
         self._networks: dict[str, _NetworkWatch] = {}
+        self._written: dict[str, int] = {}
+        self._group = asyncio.TaskGroup()
         bound, placed = f"spec.host={host_name}", f"status.host={host_name}"
         self._servers = Informer(Server, Selection(field_selector=placed), kubernetes, self._server)
         self._local_ports = Informer(Port, Selection(field_selector=bound), kubernetes, self._port)
@@ -111,13 +123,9 @@ class Watches:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for informer in self._informers():
-                    tasks.create_task(informer.run())
-        finally:
-            for watch in self._networks.values():
-                watch.stop()
+        async with self._group:
+            for informer in self._informers():
+                self._group.create_task(informer.run())
 
     async def synced(self) -> None:
         """Wait until the first lists are here."""
@@ -146,18 +154,20 @@ class Watches:
 
     def learn_server(self, written: Server) -> None:
         """Take in what we wrote before the watch shows it, so that we do not write it twice."""
-        if written.uid in self._servers_by_uid:
+        if self._is_news(written, self._servers_by_uid.get(written.uid)):
             self._servers_by_uid[written.uid] = written
 
     def learn_port(self, written: Port) -> None:
         """Take in what we wrote."""
-        if written.uid in self._ports:
+        if self._is_news(written, self._ports.get(written.uid)):
             self._ports[written.uid] = written
             self._ports_by_server[written.spec.server_uid or ""][written.metadata.name] = written
 
     def learn_action(self, written: ServerAction) -> None:
         """Take in what we wrote."""
-        self._actions[written.status.server_uid or ""][written.uid] = written
+        actions = self._actions.get(written.status.server_uid or "", {})
+        if self._is_news(written, actions.get(written.uid)):
+            actions[written.uid] = written
 
     def ports_of(self, server_uid: str) -> Mapping[str, Port]:
         """Return the Server's Ports on this host, by name."""
@@ -205,19 +215,38 @@ class Watches:
     def _informers(self) -> tuple[Informer[Any], ...]:
         return (self._servers, self._local_ports, self._action_informer, self._hosts)
 
+    def _is_news(self, written: Resource, known: Resource | None) -> bool:
+        """Tell whether what we wrote is newer than what the watch has shown; then events before it count no more."""
+        if known is None or _version(written) <= _version(known):
+            return False
+        self._written[written.uid] = _version(written)
+        return True
+
+    def _is_overtaken(self, seen: Resource) -> bool:
+        """Tell whether we wrote the object after what the watch shows now: that is on its way too."""
+        if _version(seen) < self._written.get(seen.uid, 0):
+            return True
+        self._written.pop(seen.uid, None)
+        return False
+
     def _server(self, old: Server | None, new: Server | None) -> None:
         if new:
+            if self._is_overtaken(new):
+                return
             known = self._servers_by_uid.get(new.uid)
             self._servers_by_uid[new.uid] = new
             if _is_echo(known, new):
                 return
         elif old:
             self._servers_by_uid.pop(old.uid, None)
+            self._written.pop(old.uid, None)
         if changed := new or old:
             self._listeners.on_server(changed.uid)
 
     def _port(self, old: Port | None, new: Port | None) -> None:
         if new:
+            if self._is_overtaken(new):
+                return
             known = self._ports.get(new.uid)
             self._put_port(new)
             if _is_echo(known, new):
@@ -238,12 +267,15 @@ class Watches:
         is_new = port.uid not in self._ports_by_network[uid]
         self._ports_by_network[uid].add(port.uid)
         if uid not in self._networks:
-            self._networks[uid] = _NetworkWatch(self._kubernetes, port, lambda: self._listeners.on_network(uid))
+            self._networks[uid] = _NetworkWatch(
+                self._kubernetes, port, lambda: self._listeners.on_network(uid), self._group
+            )
         if is_new:
             self._listeners.on_network(uid)
 
     def _drop_port(self, port: Port) -> None:
         self._ports.pop(port.uid, None)
+        self._written.pop(port.uid, None)
         server_uid, network_uid = port.spec.server_uid or "", port.spec.network_uid or ""
         if siblings := self._ports_by_server.get(server_uid):
             if siblings.get(port.metadata.name, port).uid == port.uid:
@@ -263,15 +295,23 @@ class Watches:
         if changed is None or not (server_uid := changed.status.server_uid):
             return
         if new:
+            if self._is_overtaken(new):
+                return
             known = self._actions[server_uid].get(new.uid)
             self._actions[server_uid][new.uid] = new
             if _is_echo(known, new):
                 return
         elif actions := self._actions.get(server_uid):
             actions.pop(changed.uid, None)
+            self._written.pop(changed.uid, None)
             if not actions:
                 del self._actions[server_uid]
         self._listeners.on_server(server_uid)
+
+
+def _version(resource: Resource) -> int:
+    """Return the resourceVersion as a number: of two of one object, the newer is greater."""
+    return int(resource.metadata.resource_version or 0)
 
 
 def _is_echo(known: Resource | None, new: Resource) -> bool:

@@ -20,8 +20,9 @@ from nephos_api.errors import TemporaryFault
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import Port, Server
 from nephos_api.resources.host import Hypervisor, HypervisorType, Resources
+from nephos_api.resources.server import ServerImage
 
-from .conftest import World
+from .conftest import World, eventually
 
 DAY_S = 24 * 3600.0
 
@@ -39,16 +40,21 @@ DAY_S = 24 * 3600.0
     ],
 )
 def test_what_is_collected(orphans: int, here: int, placed: int, age_s: float, collected: int, stopped: bool) -> None:
-    known = {f"u{number}": 1000.0 for number in range(orphans)}
-    verdict = collect.judge(known, here=here, placed=placed, now=1000.0 + age_s)
+    missed = {f"u{number}": age_s for number in range(orphans)}
+    verdict = collect.judge(missed, here=here, placed=placed)
     assert len(verdict.collect) == collected
     assert (verdict.stopped is not None) is stopped
 
 
 def test_an_orphan_that_was_found_in_between_starts_anew() -> None:
-    known = collect.update({}, frozenset({"a", "b"}), 1.0)
-    known = collect.update(known, frozenset({"b"}), 2.0)
-    assert collect.update(known, frozenset({"a", "b"}), 3.0) == {"a": 3.0, "b": 1.0}
+    known = collect.update({}, frozenset({"a", "b"}), 600.0)
+    known = collect.update(known, frozenset({"b"}), 600.0)
+    assert collect.update(known, frozenset({"a", "b"}), 600.0) == {"a": 0.0, "b": 1200.0}
+
+
+@pytest.mark.parametrize(("passed_s", "counted_s"), [(600.0, 600.0), (30 * DAY_S, 3600.0), (-DAY_S, 0.0)])
+def test_only_time_in_which_somebody_looked_counts(passed_s: float, counted_s: float) -> None:
+    assert collect.update({"a": 10.0}, frozenset({"a"}), passed_s) == {"a": 10.0 + counted_s}
 
 
 class Clock:
@@ -63,7 +69,22 @@ async def _collector(world: World, clock: Clock) -> Collector:
     assert world.agent
     consoles = Consoles(world.state_dir / "consoles")
     memory = world.state_dir / "orphans.json"
-    return Collector("h1", world.api, world.agent.watches, world.compute, world.storage, consoles, memory, now=clock)
+    return Collector(
+        "h1", world.api, world.agent.watches, world.compute, world.storage, consoles, memory, monotonic=clock
+    )
+
+
+async def _look_for_a_day(collector: Collector, clock: Clock) -> None:
+    """Look every hour, from the first look to the one that makes the day full."""
+    for _ in range(25):
+        await collector.run()
+        clock.now += 3600.0
+
+
+async def _image(world: World) -> ServerImage:
+    image = (await world.get(Server, "stays")).status.image
+    assert image is not None
+    return image
 
 
 async def _vanish(world: World, name: str) -> None:
@@ -82,15 +103,14 @@ async def test_an_orphan_goes_after_a_day_and_its_disk_to_the_trash(world: World
     orphan = await world.active("one")
     await _vanish(world, "one")
     clock = Clock()
-    await (await _collector(world, clock)).run()
+    for _ in range(2):  # two looks a long time apart are no day
+        await (await _collector(world, clock)).run()
+        clock.now += DAY_S
     assert len(await world.compute.domains()) == 2
-    clock.now += DAY_S
-    await (await _collector(world, clock)).run()
+    await _look_for_a_day(await _collector(world, clock), clock)
     assert [domain.server_name for domain in await world.compute.domains()] == ["stays"]
     assert [disk.server_name for disk in await world.storage.disks()] == ["stays"]
-    image = (await world.get(Server, "stays")).status.image
-    assert image is not None
-    await world.storage.ensure_disk(orphan.uid, "demo", "one", image, 1)  # comes back from the trash
+    await world.storage.ensure_disk(orphan.uid, "demo", "one", await _image(world), 1)  # comes back from the trash
     assert len(await world.storage.disks()) == 2
 
 
@@ -101,12 +121,40 @@ async def test_an_api_without_our_servers_collects_nothing_and_alerts(world: Wor
     await world.start()
     await world.settled()
     clock = Clock()
-    for _ in range(3):
-        collector = await _collector(world, clock)
-        await collector.run()
-        assert collector.stopped
-        clock.now += DAY_S
+    collector = await _collector(world, clock)
+    await _look_for_a_day(collector, clock)
+    assert collector.stopped
     assert len(await world.compute.domains()) == 1
+    await world.active("another")  # now the API knows something of this host: the day begins
+    await collector.run()
+    assert collector.stopped is None
+    assert len(await world.compute.domains()) == 2
+
+
+async def test_many_orphans_at_once_collect_nothing_and_alert(world: World) -> None:
+    await world.active("stays")
+    for number in range(collect.MANY + 1):
+        await world.storage.ensure_disk(f"uid-{number}", "demo", f"s{number}", (await _image(world)), 1)
+    clock = Clock()
+    collector = await _collector(world, clock)
+    await _look_for_a_day(collector, clock)
+    assert collector.stopped
+    assert len(await world.storage.disks()) == collect.MANY + 2
+
+
+async def test_an_orphans_network_goes_with_it(world: World) -> None:
+    network = world.add_network()
+    await world.active("stays")
+    orphan = await world.active("one", networks=(network,))
+    for kind, name in ((Port, "one-net0"), (Server, "one")):  # the agent sees them go, without a deletion before
+        await world.api.delete(kind, name, "demo")
+        await world.api.set_finalizers(await world.get(kind, name), ())
+    await world.settled()
+    assert await world.network.networks() == {network.uid}
+    clock = Clock()
+    await _look_for_a_day(await _collector(world, clock), clock)
+    await eventually(world.network.networks, lambda networks: not networks)
+    assert await world.compute.domain(orphan.uid) is None
 
 
 async def test_nothing_is_concluded_while_the_api_is_away(world: World) -> None:

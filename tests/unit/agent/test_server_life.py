@@ -467,3 +467,15 @@ async def test_an_orphans_network_keeps_what_the_api_does_not_know(world: World)
     await world.start()
     await world.settled()
     assert len(await world.network.plugged()) == 2
+
+
+async def test_a_domain_that_the_api_forgot_still_takes_its_room(world: World) -> None:
+    large = {"name": "large", "vcpus": 1, "memoryMiB": 3000, "diskGiB": 1}
+    await world.place(world.add_server("forgotten"), flavor=large)
+    await world.until_phase("forgotten", "Active")
+    await world.end()
+    world.api = MemoryKubernetes()
+    await world.start()
+    await world.place(world.add_server("new"), flavor=large)
+    refused = await world.until(Server, "new", lambda server: server.status.placement_refused is not None)
+    assert refused.status.phase == "Build"

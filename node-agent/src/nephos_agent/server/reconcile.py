@@ -82,41 +82,33 @@ class ServerReconciler:
         self._events = events
         self._shutdown_timeout_s = config.shutdown_timeout_s
         self._memory: defaultdict[str, Memory] = defaultdict(Memory)
-        self._present: set[str] = set()
         self._actions = ActionRunner(
             kubernetes, drivers.watches, drivers.compute, now=now, reboot_timeout_s=config.reboot_timeout_s
         )
-
-    def is_present(self, server_uid: str) -> bool:
-        """Tell whether its domain was on this host when we last looked."""
-        return server_uid in self._present
-
-    def present(self) -> frozenset[str]:
-        """Return the UIDs whose domains were on this host when we last looked."""
-        return frozenset(self._present)
-
-    def note_present(self, server_uids: frozenset[str]) -> None:
-        """Learn which domains are here. Servers of the API are left to their own reconciles, which look closer."""
-        under_work = {uid for uid in self._present if self._drivers.watches.server(uid)}
-        self._present = set(server_uids) | under_work
-        for server_uid in server_uids:
-            self._admission.admit(server_uid)
 
     async def reconcile(self, server_uid: str) -> Result:
         """Do what the Server needs now. A Server that is not placed here any more is left to the collection."""
         server = self._drivers.watches.server(server_uid)
         if server is None or server.status.host != self._host_name:
-            self._forget(server_uid)
-            return Done()
+            return await self._leave(server_uid)
         if is_true(server.status.conditions, ConditionType.RELEASED):
             return Done()
         domain = await self._drivers.compute.domain(server_uid)
-        self._note_domain(server_uid, domain)
+        self._admission.note_domain(server_uid, domain)
         if self._is_refused(server):
             return Done()
         if reason := self._refusal(server, domain):
             return await self._refuse(server, reason)
         return await self._serve(server, domain)
+
+    async def _leave(self, server_uid: str) -> Result:
+        """Forget what is not placed here; as long as its domain is here, its Ports stay known and its network whole."""
+        self._forget(server_uid)
+        domain = await self._drivers.compute.domain(server_uid)
+        self._admission.note_domain(server_uid, domain)
+        if domain is None:
+            self._drivers.watches.forget_ports(server_uid)
+        return Done()
 
     async def _serve(self, server: Server, domain: Domain | None) -> Result:
         memory = self._memory[server.uid]
@@ -154,7 +146,7 @@ class ServerReconciler:
         domain = situation.domain
         if steps:
             domain = await self._drivers.compute.domain(server.uid)
-            self._note_domain(server.uid, domain)
+            self._admission.note_domain(server.uid, domain)
         outcome = Outcome(domain, power, released=power is Power.GONE)
         if found(domain) in {Found.ABSENT, Found.OFF}:
             memory.off_by = None
@@ -184,7 +176,7 @@ class ServerReconciler:
             raise fault
         log.warning("step failed", server=str(situation.server.key), reason=fault.reason, message=fault.message)
         domain = await self._drivers.compute.domain(situation.server.uid)
-        self._note_domain(situation.server.uid, domain)
+        self._admission.note_domain(situation.server.uid, domain)
         self._events.warning(situation.server, fault.reason, fault.message)
         outcome = Outcome(domain, situation.power, fault=fault)
         if isinstance(fault, PermanentFault):
@@ -251,7 +243,8 @@ class ServerReconciler:
         log.info("placement refused", server=str(server.key), reason=reason)
         self._events.warning(server, "PlacementRefused", f"{self._host_name} has no room: {reason}.")
         body = status.refused(server.status.placement_epoch or 1, reason)
-        await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
+        written = await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
+        self._drivers.watches.learn_server(written)
         return Done()
 
     def _is_refused(self, server: Server) -> bool:
@@ -266,13 +259,6 @@ class ServerReconciler:
             and newest.status.host == self._host_name
             and newest.status.placement_epoch == server.status.placement_epoch
         )
-
-    def _note_domain(self, server_uid: str, domain: Domain | None) -> None:
-        if domain is None:
-            self._present.discard(server_uid)
-        else:
-            self._present.add(server_uid)
-            self._admission.admit(server_uid)
 
     def _forget(self, server_uid: str) -> None:
         self._memory.pop(server_uid, None)

@@ -23,7 +23,8 @@ def put(trash: Path, folder: Path, now: float) -> None:
 
 def find(trash: Path, name: str) -> Iterator[Path]:
     """Yield the folders of that name in the trash, the latest first."""
-    yield from sorted(trash.glob(f"{name}.*"), key=_came_at, reverse=True)
+    found = {folder: came_at for folder in trash.glob(f"{name}.*") if (came_at := _came_at(folder)) is not None}
+    yield from sorted(found, key=lambda folder: found[folder], reverse=True)
 
 
 def restore(trash: Path, folder: Path) -> None:
@@ -37,10 +38,13 @@ def restore(trash: Path, folder: Path) -> None:
 def empty(trash: Path, now: float) -> None:
     """Remove what came more than a week ago."""
     for folder in trash.iterdir():
-        if now - _came_at(folder) > KEPT_S:
+        came_at = _came_at(folder)
+        if came_at is not None and now - came_at > KEPT_S:
             log.info("disk removed from the trash", folder=folder.name)
             remove_folder(folder)
 
 
-def _came_at(folder: Path) -> float:
-    return float(folder.suffix.removeprefix("."))
+def _came_at(folder: Path) -> int | None:
+    """Return when the folder came, in seconds since the epoch; None for what we did not put there."""
+    seconds = folder.suffix.removeprefix(".")
+    return int(seconds) if seconds.isdecimal() else None
