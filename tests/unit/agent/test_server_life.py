@@ -25,6 +25,11 @@ def writes_since(world: World, count: int) -> list[str]:
     ]
 
 
+async def reasons_of_events(world: World) -> set[str]:
+    found = await world.api.raw("GET", "/api/v1/namespaces/demo/events")
+    return {item["reason"] for item in found["items"]} if found else set()
+
+
 async def test_a_placed_server_becomes_active_with_its_ports(world: World) -> None:
     network = world.add_network()
     server = await world.place(world.add_server(networks=(network,)))
@@ -129,6 +134,7 @@ async def test_a_guest_that_powers_itself_off_stays_off(world: World) -> None:
     ready = find(shut.status.conditions, "Ready")
     assert ready is not None
     assert (ready.reason, shut.status.stopped_at_generation) == ("GuestPoweredOff", 1)
+    await eventually(lambda: reasons_of_events(world), lambda reasons: "GuestPoweredOff" in reasons)
     await world.restart()
     await world.settled()
     domain = await world.compute.domain(server.uid)

@@ -22,13 +22,13 @@ from nephos_agent.server.plan import Step, plan
 from nephos_agent.server.power import Found, Power, found, is_powering_off, is_restart, wanted
 from nephos_agent.server.status import Outcome
 from nephos_agent.server.steps import Drivers, StepRunner, Work
-from nephos_api.conditions import ConditionType, is_true
+from nephos_api.conditions import ConditionType, find, is_true
 from nephos_api.errors import Conflict, PermanentFault, TemporaryFault
 from nephos_api.kube.events import EventRecorder
 from nephos_api.kube.protocol import FieldManager, Kubernetes
 from nephos_api.reconcile.result import Done, Failed, Result, Retry, Wait
 from nephos_api.resources.port import Port, PortPhase
-from nephos_api.resources.server import Server, ServerStatus
+from nephos_api.resources.server import Server, ServerPhase, ServerStatus
 
 log = structlog.get_logger(__name__)
 _DISK_ERROR_RETRY_S: Final = 30.0
@@ -57,6 +57,8 @@ class Situation:
 
 _WAITING: Final = frozenset({"WaitingForPort", "WaitingForPlacement", WAITING_FOR_NETWORK})
 """Reasons that mostly are over in a moment: they are said only when they last."""
+
+_NOTEWORTHY: Final = frozenset({ServerPhase.SHUTOFF, ServerPhase.PAUSED})
 
 
 class ServerReconciler:
@@ -206,6 +208,13 @@ class ServerReconciler:
             body = status.body(new)
             written = await self._kubernetes.apply_status(server, body, FieldManager.AGENT, guard=True)
             self._drivers.watches.learn_server(written)
+            self._tell(server, new)
+
+    def _tell(self, server: Server, new: ServerStatus) -> None:
+        """Record an event where the Server entered a phase that nobody asked for."""
+        condition = find(new.conditions, ConditionType.READY)
+        if new.phase != server.status.phase and new.phase in _NOTEWORTHY and condition and condition.message:
+            self._events.normal(server, condition.reason, condition.message)
 
     def _reported(self, server: Server, outcome: Outcome) -> tuple[Port, ...]:
         """Return the Ports that there is something to say of: not while a start is on its way, or all of it goes."""
