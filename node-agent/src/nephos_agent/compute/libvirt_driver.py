@@ -182,8 +182,13 @@ class LibvirtDriver:
         """End QEMU."""
 
         def destroy(handle: libvirt.virDomain) -> None:
-            if handle.isActive():
+            try:
                 handle.destroy()
+            except libvirt.libvirtError as error:
+                if (
+                    error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID
+                ):  # it does not run, perhaps since just now
+                    raise
 
         await self._act(server_uid, destroy, timeout_s=_POWER_S, missing_is_fine=True)
 
