@@ -1,12 +1,21 @@
 """Guest images are found again by what they are made from, appear whole, and say clearly what an input lacks."""
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from nephos_dev.images import ImageBuildError, tiny
-from nephos_dev.images.debian import DebianPackage, parse_kernel_dependency, parse_uris
+from nephos_dev.images.debian import (
+    DebianPackage,
+    Selection,
+    lists_state,
+    parse_answer,
+    parse_kernel_dependency,
+    parse_uris,
+)
 from nephos_dev.images.sources import guest_files
 from nephos_dev.images.store import find_or_build, hash_tree, inputs_key, qcow2_virtual_size_bytes
 from nephos_dev.images.tools import Tools, no_report
@@ -95,6 +104,26 @@ def test_apts_answer_names_files_and_checksums() -> None:
 def test_a_package_that_apt_does_not_name_is_an_error() -> None:
     with pytest.raises(ImageBuildError, match="0 files, not 1"):
         parse_uris("E: Unable to locate package", expected=1)
+
+
+def test_apt_is_asked_again_when_its_lists_change(tmp_path: Path) -> None:
+    lists = tmp_path / "var/lib/apt/lists"
+    lists.mkdir(parents=True)
+    states = [lists_state(tmp_path)]
+    (lists / "Packages").write_text("a")
+    states.append(lists_state(tmp_path))
+    (lists / "Packages").write_text("ab")
+    states.append(lists_state(tmp_path))
+    (tmp_path / "etc/apt/preferences.d").mkdir(parents=True)
+    (tmp_path / "etc/apt/preferences.d/pin").write_text("x")
+    states.append(lists_state(tmp_path))
+    assert len({str(state) for state in states}) == 4
+    assert lists_state(tmp_path) == states[-1]
+
+
+def test_what_apt_said_is_read_back_as_it_was() -> None:
+    selection = Selection(names=("a",), packages=(DebianPackage("a_1_amd64.deb", "0" * 64),))
+    assert parse_answer(json.dumps(asdict(selection))) == selection
 
 
 def test_the_kernel_is_what_the_meta_package_depends_on() -> None:

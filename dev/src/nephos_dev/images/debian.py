@@ -1,14 +1,19 @@
 """Debian's packages as inputs: which version apt would install, fetched once and checked by apt."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nephos_dev import files
 from nephos_dev.images.store import hash_file
 from nephos_dev.images.tools import ImageBuildError, Tools
 
 _URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+
+_LISTS = ("var/lib/apt/lists/*", "etc/apt/sources.list", "etc/apt/sources.list.d/*", "etc/apt/preferences.d/*")
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,47 @@ class DebianPackage:
     sha256: str
 
 
-def candidates(tools: Tools, names: Sequence[str]) -> list[DebianPackage]:
-    """Ask apt's lists, without the network, which files it would fetch for these packages.
+@dataclass(frozen=True)
+class Selection:
+    """The packages of one image: their names as apt knows them, and the files that stand behind them."""
+
+    names: tuple[str, ...]
+    packages: tuple[DebianPackage, ...]
+
+
+def select(tools: Tools, cache_dir: Path, kernel: str, names: Sequence[str]) -> Selection:
+    """Ask apt's lists, without the network, for a kernel's meta package and other packages.
+
+    apt takes seconds to open its lists, so that its answer is kept for as long as they are the same.
 
     Raises:
         ImageBuildError: apt does not know one of them.
     """
+    question = json.dumps([lists_state(Path("/")), kernel, *names])
+    answer = cache_dir / "debs" / f"answer-{hashlib.sha256(question.encode()).hexdigest()[:16]}.json"
+    if answer.exists():
+        return parse_answer(answer.read_text())
+    all_names = (kernel_package(tools, kernel), *names)
+    selection = Selection(names=all_names, packages=tuple(candidates(tools, all_names)))
+    files.write(answer, json.dumps(asdict(selection), indent=1))
+    return selection
+
+
+def parse_answer(text: str) -> Selection:
+    """Read a selection that was kept as JSON."""
+    answer = json.loads(text)
+    packages = tuple(DebianPackage(**package) for package in answer["packages"])
+    return Selection(names=tuple(answer["names"]), packages=packages)
+
+
+def lists_state(root: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of apt's lists, sources and preferences: while they are the same, so is what apt says."""
+    found = [path for pattern in _LISTS for path in root.glob(pattern) if path.is_file() and path.name != "lock"]
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(found)]
+
+
+def candidates(tools: Tools, names: Sequence[str]) -> list[DebianPackage]:
+    """Ask apt which files it would fetch for these packages."""
     output = tools.run(
         "find packages (apt-get update fills apt's lists)",
         ["apt-get", "download", "--print-uris", *names],
@@ -55,26 +95,28 @@ def parse_kernel_dependency(output: str, meta_package: str) -> str:
     return match[1]
 
 
-def download(tools: Tools, packages: Sequence[DebianPackage], names: Sequence[str], folder: Path) -> list[Path]:
+def download(tools: Tools, selection: Selection, folder: Path) -> list[Path]:
     """Fetch what is missing into a folder that is kept, and return the files.
 
     Raises:
         ImageBuildError: apt could not fetch a file, or it is not the one its lists promised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / package.file for package in packages]
-    if not all(file.exists() for file in files):
-        tools.report(f"fetching {len(files)} Debian packages")
+    fetched = [folder / package.file for package in selection.packages]
+    if not all(file.exists() for file in fetched):
+        tools.report(f"fetching {len(fetched)} Debian packages")
         # apt's own user may not write into a folder of root's home.
-        tools.run("fetch packages", ["apt-get", "download", "-o", "APT::Sandbox::User=root", *names], cwd=folder)
-    for file, package in zip(files, packages, strict=True):
+        tools.run(
+            "fetch packages", ["apt-get", "download", "-o", "APT::Sandbox::User=root", *selection.names], cwd=folder
+        )
+    for file, package in zip(fetched, selection.packages, strict=True):
         if hash_file(file) != package.sha256:
             file.unlink()
             raise ImageBuildError(f"fetch packages: {file.name} is not what apt's list promised; removed, try again")
-    return files
+    return fetched
 
 
-def unpack(tools: Tools, files: Sequence[Path], folder: Path) -> None:
+def unpack(tools: Tools, archives: Sequence[Path], folder: Path) -> None:
     """Unpack package files into one folder, without running their scripts."""
-    for file in files:
+    for file in archives:
         tools.run("unpack packages", ["dpkg-deb", "-x", file, folder])

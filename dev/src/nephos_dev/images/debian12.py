@@ -12,9 +12,10 @@ from nephos_dev.images.tools import Report, Tools, no_report
 
 _NAME = "debian-12"
 _SUITE = "bookworm"
+_KERNEL = "linux-image-cloud-amd64"
 _PACKAGES = (
     "ca-certificates", "cloud-guest-utils", "cloud-init", "curl", "dbus", "e2fsprogs", "fdisk", "iproute2",
-    "iputils-ping", "isc-dhcp-client", "linux-image-cloud-amd64", "netbase", "openssh-server", "procps", "sudo",
+    "iputils-ping", "isc-dhcp-client", "netbase", "openssh-server", "procps", "sudo",
     "systemd-resolved", "systemd-sysv", "udev",
 )  # fmt: skip
 _ENABLED_UNITS = ("systemd-networkd.service", "systemd-resolved.service")
@@ -41,11 +42,11 @@ def build_debian_12(cache_dir: Path | None = None, *, report: Report = no_report
     cache = cache_dir or default_cache_dir()
     tools = Tools.for_image(cache, _NAME, report=report, environment=build_environment())
     # The named packages stand for all: the image is made anew when the kernel, cloud-init or sshd changes.
-    packages = debian.candidates(tools, [debian.kernel_package(tools, "linux-image-cloud-amd64"), *_PACKAGES])
+    selection = debian.select(tools, cache, _KERNEL, _PACKAGES)
     inputs = {
         "builder": source_hash("debian12.py", "disk.py"),
         "guestFiles": hash_tree(guest_files(_NAME)),
-        **{f"package {package.file}": package.sha256 for package in packages},
+        **{f"package {package.file}": package.sha256 for package in selection.packages},
         **installed_versions(tools, (*DISK_PACKAGES, "mmdebstrap")),
     }
 
@@ -77,7 +78,7 @@ def install(tools: Tools, root: Path) -> None:
         "install Debian",
         [
             "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--quiet",
-            "--aptopt=APT::Install-Recommends false", f"--include={','.join(_PACKAGES)}",
+            "--aptopt=APT::Install-Recommends false", f"--include={','.join((_KERNEL, *_PACKAGES))}",
             *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
             # mmdebstrap reads a hook as one line of words; its own copy-in needs no shell.
             f"--essential-hook=copy-in {shlex.quote(str(early))} /",

@@ -49,18 +49,17 @@ def build_tiny(cache_dir: Path | None = None, *, report: Report = no_report) -> 
     """
     cache = cache_dir or default_cache_dir()
     tools = Tools.for_image(cache, "tiny", report=report, environment=build_environment())
-    names = [debian.kernel_package(tools, _KERNEL), *_PACKAGES]
-    packages = debian.candidates(tools, names)
+    selection = debian.select(tools, cache, _KERNEL, _PACKAGES)
     inputs = {
         "builder": source_hash("tiny.py", "disk.py", "initramfs.py"),
         "guestFiles": hash_tree(guest_files("tiny")),
-        **{f"package {package.file}": package.sha256 for package in packages},
+        **{f"package {package.file}": package.sha256 for package in selection.packages},
         **installed_versions(tools, (*DISK_PACKAGES, "cpio", "lz4")),
     }
 
     def build(work: Path, target: Path) -> None:
         unpacked = work / "packages"
-        debian.unpack(tools, debian.download(tools, packages, names, cache / "debs"), unpacked)
+        debian.unpack(tools, debian.download(tools, selection, cache / "debs"), unpacked)
         root = work / "root"
         assemble_root(unpacked, guest_files("tiny") / "rootfs", root)
         initrd, config = work / "initrd", work / "syslinux.cfg"
