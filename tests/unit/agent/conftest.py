@@ -115,7 +115,7 @@ class World:
             self.add_port(server, f"net{number}", network, number)
         return server
 
-    def add_port(self, server: Server, nic: str, network: Network, number: int = 0) -> Port:
+    def add_port(self, server: Server, nic: str, network: Network, number: int = 0, *, host: str = HOST) -> Port:
         return self.api.seed(
             Port,
             {
@@ -134,8 +134,8 @@ class World:
                     "server": server.metadata.name,
                     "serverUID": server.uid,
                     "serverInterface": nic,
-                    "host": HOST,
-                    "hostAddress": "192.0.2.11",
+                    "host": host,
+                    "hostAddress": "192.0.2.11" if host == HOST else "192.0.2.12",
                 },
             },
         )

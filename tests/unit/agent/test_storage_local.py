@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,19 @@ async def test_what_carries_another_clouds_mark_or_none_is_never_touched(
     assert info(theirs)["format"] == "qcow2"
     assert (unmarked / "disk.qcow2").read_bytes() == b"somebody's"
     assert len(await other.disks()) == 1
+
+
+async def test_what_somebody_else_put_into_the_trash_stays_there(
+    storage: LocalStorage, source: Source, tmp_path: Path
+) -> None:
+    trash = tmp_path / "trash/cloud-1"
+    for name in ("lost+found", "notes.txt", "uid-1.later"):
+        (trash / name).mkdir()
+    await storage.ensure_disk("uid-1", "demo", "web", image(), 1)
+    await storage.trash("uid-1")
+    late = LocalStorage(tmp_path, "cloud-1", source, now=lambda: time.time() + 8 * 24 * 3600)
+    await late.sweep()
+    assert {path.name for path in trash.iterdir()} == {"lost+found", "notes.txt", "uid-1.later"}
 
 
 async def test_an_unused_image_is_evicted_when_space_is_short_and_a_used_one_is_not(
