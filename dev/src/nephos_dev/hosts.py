@@ -62,6 +62,8 @@ def render_init(host: HostLayout) -> str:
         'echo "$(readlink /proc/self/ns/mnt) $(cat /proc/sys/kernel/random/boot_id)" > '
         + shlex.quote(str(host.namespace_record)),
         f"hostname {shlex.quote(host.name)}",
+        # Else this host would keep network namespaces of the machine alive that are removed there.
+        "! mountpoint --quiet /run/netns || umount --recursive --lazy /run/netns",
         "mount -t sysfs sysfs /sys",  # /sys/class/net shows the namespace in which it was mounted
         f"mount -t tmpfs tmpfs {overlay}",
     ]
