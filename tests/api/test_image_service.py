@@ -33,12 +33,13 @@ class Origin(ThreadingHTTPServer):
 
     def __init__(self, address: str) -> None:
         super().__init__((address, 0), Handler)
+        self.address = address
         self.goes_on = threading.Event()
         self.ranges: list[str | None] = []
 
     @property
     def url(self) -> str:
-        return f"http://{self.server_address[0]}:{self.server_port}/image"
+        return f"http://{self.address}:{self.server_port}/image"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is no error of this server."""

@@ -1,8 +1,11 @@
 """The first example, as a user applies it."""
 
+from functools import partial
+
 import pytest
 
 from nephos_dev.cloud import Cloud
+from nephos_dev.console import Console
 from nephos_dev.layout import WORK_TREE
 from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
@@ -27,7 +30,7 @@ def test_two_servers_on_two_hosts_ping_each_other_by_address_and_by_name(cloud: 
     with cloud.console(FIRST, "one") as console:
         console.log_in()
         for target in (address, "two"):
-            wait_for(lambda target=target: _ping(console.run, target), what=f"ping {target}", timeout_s=60)
+            wait_for(partial(_ping, console, target), what=f"ping {target}", timeout_s=60)
     wait_sound(cloud)
 
 
@@ -57,7 +60,7 @@ def test_applying_the_example_again_changes_nothing(cloud: Cloud, first: Tenant)
     wait_sound(cloud)
 
 
-def _ping(run, target: str) -> None:  # type: ignore[no-untyped-def]  # why: a bound method of the console
-    answer = run(f"ping -c 1 -W 2 {target}")
+def _ping(console: Console, target: str) -> None:
+    answer = console.run(f"ping -c 1 -W 2 {target}")
     if answer.status:
         raise NotYet(answer.output)

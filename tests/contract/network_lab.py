@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -239,7 +240,7 @@ async def build(folder: Path, services: Callable[[], GuestServices]) -> Lab:
     inside(hosts[0].namespace, lambda: _cable(descriptor))
     os.close(descriptor)
     for host in hosts:
-        inside(host.namespace, lambda host=host: _address(host.address))
+        inside(host.namespace, partial(_address, host.address))
         await host.start()
     return Lab(*hosts)
 

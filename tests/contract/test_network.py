@@ -22,6 +22,7 @@ from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import Guest as MetadataGuest
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.linux_kernel import Kernel
+from nephos_agent.network.linux_taps import open_tap as linux_open_tap
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
 from nephos_agent.network.names import network_names, tap_name
@@ -104,7 +105,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with _running_lab(tmp_path) as lab:
 
         def open_in_kernel(port_uid: str) -> Callable[[], None]:
-            descriptor = inside(lab.one.namespace, lambda: lab_module.open_tap(tap_name(port_uid)))
+            descriptor = inside(lab.one.namespace, lambda: linux_open_tap(tap_name(port_uid)))
             return lambda: os.close(descriptor)
 
         yield World(lab.one.driver, "h1", "192.0.2.1", lab.one.changed, open_in_kernel)
