@@ -31,8 +31,8 @@ from nephos_operator.writes import LeaderWrites
 log = structlog.get_logger(__name__)
 
 COMPONENT: Final = "nephos-operator"
-TIMES: Final = ElectionTimes(duration_s=10, stop_after_s=7.0, retry_every_s=2.0)
-"""A dead leader is replaced within 12 s."""
+TIMES: Final = ElectionTimes(duration_s=15, stop_after_s=12.0, retry_every_s=2.0)
+"""A dead leader is replaced within 17 s; one whose API server is slow goes on for as long as that is safe."""
 
 
 @dataclass(frozen=True)
