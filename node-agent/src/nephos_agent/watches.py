@@ -207,7 +207,7 @@ class Watches:
 
     def forget_ports(self, server_uid: str) -> None:
         """Drop Ports that were kept for a domain that is gone now and that the API has no more."""
-        for port in tuple(self.ports_of(server_uid).values()):
+        for port in [port for port in self._ports.values() if port.spec.server_uid == server_uid]:
             found = self._local_ports.get(port.metadata.name, port.metadata.namespace)
             if found is None or found.uid != port.uid:
                 self._drop_port(port)

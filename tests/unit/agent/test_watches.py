@@ -190,6 +190,22 @@ async def test_a_watch_of_a_network_that_breaks_ends_the_agent_instead_of_going_
     world.running = None
 
 
+async def test_a_port_that_was_made_again_leaves_nothing_of_the_first_one(world: World) -> None:
+    network = world.add_network()
+    server = await world.active(networks=(network,))
+    await world.api.delete(Port, "one-net0", "demo")
+    await world.api.set_finalizers(await world.get(Port, "one-net0"), ())  # torn away by force
+    world.add_port(server, "net0", network)
+    await world.settled()
+    await world.api.delete(Server, "one", "demo")
+    await world.until_phase("one", "Deleting")
+    await world.api.set_finalizers(await world.get(Server, "one"), ())
+    await world.api.delete(Port, "one-net0", "demo")
+    await world.api.set_finalizers(await world.get(Port, "one-net0"), ())
+    await eventually(world.network.networks, lambda networks: not networks)
+    assert watches_of(world).network_uids() == frozenset()
+
+
 class Stuck:
     """A host whose API is away: fresh lists never come. Counts the looks."""
 

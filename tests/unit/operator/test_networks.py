@@ -128,7 +128,8 @@ async def test_a_servers_port_that_lost_its_address_takes_another(cloud: World) 
     await cloud.settle()
     first = await cloud.get(Port, "first")
     cloud.pass_time(10)
-    await cloud.add_server("one")
+    server = await cloud.add_server("one")
+    await cloud.kube.apply_status(server, {"phase": "Active", "conditions": []}, FieldManager.AGENT)
     port = await cloud.get(Port, "one-net0")
     taken = [allocation.to_wire() for allocation in first.spec.allocations]
     body = {"metadata": {"name": "one-net0", "namespace": "demo"}, "spec": port.spec.to_wire() | {"allocations": taken}}
@@ -137,6 +138,10 @@ async def test_a_servers_port_that_lost_its_address_takes_another(cloud: World) 
     again = await cloud.get(Port, "one-net0")
     assert [allocation.address for allocation in again.spec.allocations] != ["10.0.0.50"]
     assert (await cloud.get(Port, "first")).spec.allocations == first.spec.allocations
+    server = await cloud.get(Server, "one")
+    assert server.status.address_list == again.spec.allocations[0].address
+    assert [address.address for address in server.status.addresses] == [server.status.address_list]
+    assert (server.status.phase, server.status.host) == ("Active", port.spec.host)
 
 
 async def test_a_port_is_held_by_its_server(cloud: World) -> None:

@@ -20,7 +20,7 @@ from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
 from nephos_operator.placement.decision import Chosen, NoValidHost, decide
 from nephos_operator.reconcilers import server_ports
-from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
+from nephos_operator.reconcilers.server_status import is_refused, placed, readdressed, unplaced, write_status
 from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
 from nephos_operator.statuses import may_come_soon, outcome
 from nephos_operator.together import together
@@ -208,7 +208,17 @@ async def _keep_ports(server: Server, context: Context) -> Result:
         elif (port.spec.host, port.spec.host_address) != (host.metadata.name, host.status.address):
             spec = server_ports.port_spec(server, interface, port.spec.network_uid or "", port.spec.allocations, host)
             await context.kube.apply(Port, server_ports.port_body(server, interface, spec), FieldManager.OPERATOR)
+    await _keep_addresses(server, context)
     return Done()
+
+
+async def _keep_addresses(server: Server, context: Context) -> None:
+    """Say the addresses that the Ports hold: one that lost an address to a better claim took another."""
+    ports = {nic.name: server_ports.own_port(server, nic.name, context) for nic in server.spec.networks}
+    held = {name: port.spec.allocations for name, port in ports.items() if port and port.spec.allocations}
+    addresses = server_ports.addresses(server, held)
+    if len(held) == len(ports) and addresses != server.status.addresses:
+        await write_status(server, readdressed(server, addresses), context, guard=True)
 
 
 async def _restore_port(server: Server, interface_name: str, host: Host, context: Context) -> None:

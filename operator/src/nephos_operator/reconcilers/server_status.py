@@ -45,7 +45,7 @@ def placed(
         host=host,
         placement_epoch=(server.status.placement_epoch or 0) + 1,
         addresses=addresses,
-        address_list=", ".join(address.address for address in addresses) or None,
+        address_list=_joined(addresses),
         flavor=_flavor(resolved),
         image=_image(resolved),
         key_pairs=tuple(
@@ -55,6 +55,17 @@ def placed(
         phase_transitions=_transitions(server, ServerPhase.BUILD, context),
         conditions=conditions.merge(server.status.conditions, (building,)),
     )
+
+
+def readdressed(server: Server, addresses: tuple[ServerAddress, ...]) -> ServerStatus:
+    """Return the operator's part of the status of a placed Server, with other addresses.
+
+    Phase and conditions are in it only as long as the agent may not have taken them over.
+    """
+    agents: dict[str, object] = {"placement_refused": None, "stopped_at_generation": None}
+    if server.status.phase is not ServerPhase.BUILD:
+        agents |= {"phase": None, "phase_transitions": {}, "conditions": (), "observed_generation": None}
+    return server.status.model_copy(update={"addresses": addresses, "address_list": _joined(addresses), **agents})
 
 
 def unplaced(server: Server, problem: Problem, context: Context) -> ServerStatus:
@@ -78,6 +89,10 @@ def is_refused(server: Server) -> bool:
     """Tell whether the Host refused the Server as it is placed now."""
     refused = server.status.placement_refused
     return refused is not None and refused.epoch == server.status.placement_epoch
+
+
+def _joined(addresses: tuple[ServerAddress, ...]) -> str | None:
+    return ", ".join(address.address for address in addresses) or None
 
 
 def _transitions(server: Server, phase: ServerPhase, context: Context) -> dict[str, str]:
