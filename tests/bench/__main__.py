@@ -10,15 +10,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import api_writes, nephos_guest, rest
+from bench import agent_steps, api_writes, nephos_guest, rest
+from bench.process_cost import cost
 from bench.raw_guest import RawBridge
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.images import build_tiny, default_cache_dir
 from nephos_dev.layout import WORK_TREE
 from nephos_dev.progress import Lines
+from nephos_dev.scale import create_servers, prepare, simulated_hosts
 from nephos_dev.tenant import Tenant, network_manifests
 
 _TOGETHER = 10
+_NETWORKS = 20
 _VCPU_RATIO = 32.0  # ten guests and more on a machine of two cores
 _RESULTS = WORK_TREE / ".nephos" / "bench.json"
 
@@ -36,8 +39,10 @@ class Figure:
 
 @click.command()
 @click.option("--rounds", default=7, show_default=True, help="Rounds of single starts, raw and Nephos in turn.")
+@click.option("--servers", default=2000, show_default=True, help="Servers on simulated hosts; 0 leaves it out.")
+@click.option("--hosts", default=100, show_default=True, help="Simulated hosts.")
 @click.option("--rest-s", default=30.0, show_default=True, help="How long the cloud at rest is watched, in seconds.")
-def main(rounds: int, rest_s: float) -> None:
+def main(rounds: int, servers: int, hosts: int, rest_s: float) -> None:
     """Measure starts against raw starts, API writes, and what a cloud at rest costs."""
     screen = Console()
     figures: list[Figure] = []
@@ -45,6 +50,8 @@ def main(rounds: int, rest_s: float) -> None:
         figures += measure_starts(cloud, tenant, raw, rounds)
         figures += measure_together(cloud, tenant, raw)
         figures += measure_rest(cloud, tenant, rest_s)
+    if servers:
+        figures += measure_scale(screen, servers, hosts)
     _RESULTS.parent.mkdir(exist_ok=True)
     _RESULTS.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
     show(figures, screen)
@@ -54,6 +61,7 @@ def measure_starts(cloud: Cloud, tenant: Tenant, raw: RawBridge, rounds: int) ->
     """One guest at a time, raw and Nephos in turn: medians, ratio and difference."""
     one = range(1)
     raw_starts, starts, writes = [], [], []
+    steps_before = agent_steps.read(raw.host)
     for _ in range(rounds):
         raw_starts.append(raw.start(one))
         raw.stop(one)
@@ -61,6 +69,7 @@ def measure_starts(cloud: Cloud, tenant: Tenant, raw: RawBridge, rounds: int) ->
         starts.append(nephos_guest.start(cloud, raw.host, tenant, one))
         writes.append(api_writes.count(cloud.cluster) - before)
         nephos_guest.stop(tenant, one)
+    steps = agent_steps.mean_ms(steps_before, agent_steps.read(raw.host))
     raw_ping = statistics.median(start.ping_s for start in raw_starts)
     ping = statistics.median(start.ping_s for start in starts)
     raw_running = statistics.median(start.running_s for start in raw_starts)
@@ -75,6 +84,7 @@ def measure_starts(cloud: Cloud, tenant: Tenant, raw: RawBridge, rounds: int) ->
         Figure("apply to Active", active, "s", detail=f"median of {rounds}"),
         Figure("apply to Active - raw create", active - raw_running, "s", "<= 0.7"),
         Figure("API writes for one Server", count, "writes", "<= 5", ", ".join(sorted(writes[-1]))),
+        *(Figure(f"step {step}", duration, "ms", detail="mean, on the agent") for step, duration in steps.items()),
     ]
 
 
@@ -94,16 +104,46 @@ def measure_together(cloud: Cloud, tenant: Tenant, raw: RawBridge) -> list[Figur
 
 def measure_rest(cloud: Cloud, tenant: Tenant, rest_s: float) -> list[Figure]:
     """Ten Servers that only run: memory, idle processor time, and API writes."""
+    agent = cloud.process(f"{cloud.hosts[0].name}/agent").pid
+    empty_mb = cost(agent).resident_mb
     nephos_guest.start(cloud, cloud.hosts[0], tenant, range(_TOGETHER))
     found = rest.watch(cloud, rest_s)
     nephos_guest.stop(tenant, range(_TOGETHER))
     return [
         Figure("operator resident", found.operator_mb, "MB", "< 160"),
         Figure("agent resident", found.agent_mb, "MB", "< 120"),
+        Figure("agent's growth per Server", (found.agent_mb - empty_mb) / _TOGETHER, "MB", "< 1"),
         Figure("operator idle", found.operator_cpu_percent, "% of a core", "< 1"),
         Figure("agent idle", found.agent_cpu_percent, "% of a core", "< 1"),
         Figure("API writes at rest, Leases not counted", found.writes, "writes", "0", found.what_was_written),
     ]
+
+
+def measure_scale(screen: Console, servers: int, hosts: int) -> list[Figure]:
+    """Servers on simulated hosts in one process, with a real API server and operator."""
+    cloud = Cloud("scale", progress=Lines(screen))
+    cloud.up(Plan(hosts=0, image_service=False, agents=False, catalog=False))
+    try:
+        tenant = Tenant(cloud.cluster, "many")
+        prepare(cloud, tenant, _NETWORKS)
+        with simulated_hosts(cloud, hosts) as agents:
+            processes = {"operator": cloud.process("operator-1").pid, f"{hosts} agents": agents}
+            processes["API server"] = cloud.process("kube-apiserver").pid
+            before = {name: cost(pid) for name, pid in processes.items()}
+            arrivals = create_servers(cloud, tenant, 0, servers, _NETWORKS)
+            after = {name: cost(pid) for name, pid in processes.items()}
+    finally:
+        cloud.down()
+    what = f"{servers} Servers on {hosts} simulated hosts"
+    figures = [
+        Figure(what, arrivals.per_second, "Servers/s", ">= 20"),
+        Figure("its second half beside the first", arrivals.slowdown, "x", "1 is linear"),
+    ]
+    for name in processes:
+        grown, used = after[name].resident_mb - before[name].resident_mb, after[name].cpu_s - before[name].cpu_s
+        figures.append(Figure(f"{name}: processor time per Server", 1000 * used / servers, "ms"))
+        figures.append(Figure(f"{name}: memory per Server", 1000 * grown / servers, "kB"))
+    return figures
 
 
 def show(figures: list[Figure], screen: Console) -> None:
