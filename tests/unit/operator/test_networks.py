@@ -187,3 +187,29 @@ async def test_a_port_that_never_got_its_address_leaves_it_free(cloud: World) ->
     await cloud.settle()
     assert await cloud.gone(Port, "mine")
     assert cloud.addresses.count(subnet.uid) == 0
+
+
+async def test_what_a_port_under_way_was_promised_is_not_deleted_before_it_comes(cloud: World) -> None:
+    cloud.lead_left_s = 0.0  # decided, and not written yet
+    await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
+    await cloud.settle()
+    cloud.lead_left_s = 60.0
+    for kind, name in ((Subnet, "blue-v4"), (Network, "blue")):
+        await cloud.kube.delete(kind, name, "demo")
+        cloud._watch()
+        await cloud.reconcile((await cloud.get(kind, name)).key)
+        assert not await cloud.gone(kind, name)
+    await cloud.look_again()  # the Server is told that its Network goes, and gives back what it was promised
+    await cloud.look_again()
+    assert await cloud.gone(Network, "blue")
+    assert await cloud.gone(Subnet, "blue-v4")
+
+
+async def test_a_server_in_the_way_of_a_port_of_its_name_takes_nothing_from_it(cloud: World) -> None:
+    cloud.lead_left_s = 0.0
+    await cloud.make(Port, "one-net0", "demo", network="blue")
+    await cloud.settle()
+    subnet = cloud.store.subnets.get("blue-v4", "demo")
+    await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
+    await cloud.settle()
+    assert cloud.addresses.count(subnet.uid) == 1

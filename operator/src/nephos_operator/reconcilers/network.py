@@ -12,6 +12,7 @@ from nephos_api.resources.network import NetworkPhase, NetworkStatus, SubnetView
 from nephos_operator import vni
 from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
 from nephos_operator.precedence import winner
+from nephos_operator.reconcilers.subnet import UNDER_WAY, UNDER_WAY_S
 from nephos_operator.references import active_project, active_subnets
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -123,6 +124,9 @@ async def _tell(network: Network, problem: Problem, context: Context) -> Result:
 async def _release(network: Network, context: Context) -> Result:
     """Let the Network go once no Port is on it; its Subnets stay and wait for a Network of that name."""
     users = [port.key for port in context.store.ports.by("network_uid", network.uid)]
+    subnets = context.store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
+    if not users and any(context.addresses.count(subnet.uid) for subnet in subnets):
+        return Wait(UNDER_WAY, after_s=UNDER_WAY_S)
     if not users:
         await release_finalizer(network, context)
         return Done()

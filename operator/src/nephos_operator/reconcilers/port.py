@@ -33,6 +33,7 @@ async def reconcile(key: Key, context: Context) -> Result:
         return await _check_server(port, context)
     planned = plan(port, context)
     if isinstance(planned, Waits | Stalls):
+        context.addresses.cancel(port.key)
         return await _tell(port, planned, context)
     if planned:
         port = await context.kube.apply(Port, planned, FieldManager.OPERATOR)

@@ -64,8 +64,18 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 
 def plan(server: Server, context: Context) -> Placement | Problem:
-    """Decide where the Server goes and reserve what it needs there. No await in here: two plans never interleave."""
+    """Decide where the Server goes and reserve what it needs there. No await in here: two plans never interleave.
+
+    Where it can't go anywhere, nothing stays reserved for it.
+    """
     context.ledger.abandon(server.uid)
+    planned = _plan(server, context)
+    if not isinstance(planned, Placement):
+        server_ports.give_back(server, context)
+    return planned
+
+
+def _plan(server: Server, context: Context) -> Placement | Problem:
     resolved = resolve(server, context.store)
     if not isinstance(resolved, Resolved):
         return resolved
@@ -73,11 +83,9 @@ def plan(server: Server, context: Context) -> Placement | Problem:
         return problem
     held = server_ports.allocations(server, resolved.interfaces, context)
     if isinstance(held, Waits | Stalls):
-        server_ports.give_back(server, context)
         return held
     host = _choose(server, resolved, context)
     if not isinstance(host, Host):
-        server_ports.give_back(server, context)
         return host
     context.ledger.assume(server.uid, _claim(server, resolved, host.metadata.name))
     return Placement(resolved, host, held)

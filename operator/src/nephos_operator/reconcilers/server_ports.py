@@ -50,8 +50,12 @@ def allocations(
 def give_back(server: Server, context: Context) -> None:
     """Give back the addresses that are reserved for Ports of the Server which are not made."""
     for interface in server.spec.networks:
-        name = identity.port_name(server.metadata.name, interface.name)
-        context.addresses.cancel(context.store.ports.key(name, server.metadata.namespace))
+        key = context.store.ports.key(
+            identity.port_name(server.metadata.name, interface.name), server.metadata.namespace
+        )
+        port = context.store.ports.find(key)
+        if port is None or port.spec.server_uid == server.uid:  # another's Port of that name may be under way itself
+            context.addresses.cancel(key)
 
 
 def port_spec(
