@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Result, Wait
+from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Host, Network, Subnet
 from nephos_api.resources.network import NetworkPhase, NetworkStatus, SubnetView
 from nephos_operator import vni
-from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
+from nephos_operator.context import Context, ensure_finalizer
 from nephos_operator.precedence import winner
-from nephos_operator.reconcilers.subnet import UNDER_WAY, UNDER_WAY_S
+from nephos_operator.reconcilers import in_use
 from nephos_operator.references import active_project, active_subnets
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -125,18 +125,5 @@ async def _release(network: Network, context: Context) -> Result:
     """Let the Network go once no Port is on it; its Subnets stay and wait for a Network of that name."""
     users = [port.key for port in context.store.ports.by("network_uid", network.uid)]
     subnets = context.store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
-    if not users and any(context.addresses.count(subnet.uid) for subnet in subnets):
-        return Wait(UNDER_WAY, after_s=UNDER_WAY_S)
-    if not users:
-        await release_finalizer(network, context)
-        return Done()
-    held = Waits("InUse", f"is being deleted; held by {listed(users)}: delete the Servers or Ports first")
-    status = network.status.model_copy(
-        update={
-            "observed_generation": network.metadata.generation,
-            "phase": NetworkPhase.DELETING,
-            "conditions": told(network, held, context),
-        }
-    )
-    await write(network, status, context)
-    return Wait(held.message)
+    is_promised = any(context.addresses.count(subnet.uid) for subnet in subnets)
+    return await in_use.release(network, NetworkPhase.DELETING, users, context, is_promised=is_promised)

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address
 from itertools import pairwise
-from typing import Final
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Result, Wait
+from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Network, Subnet
 from nephos_api.resources.subnet import SubnetPhase, SubnetStatus
 from nephos_operator import addressing
-from nephos_operator.context import Context, ensure_finalizer, listed, release_finalizer
+from nephos_operator.context import Context, ensure_finalizer
 from nephos_operator.precedence import rank
+from nephos_operator.reconcilers import in_use
 from nephos_operator.references import active_project, usable
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
-
-UNDER_WAY: Final = "a Port that was promised an address of it is being made"
-UNDER_WAY_S: Final = 1.0
-"""Nothing tells of a Port that is not made after all: the promise is looked at again after so long."""
 
 
 async def reconcile(key: Key, context: Context) -> Result:
@@ -115,18 +111,5 @@ def layout_problem(subnet: Subnet) -> Stalls | None:
 async def _release(subnet: Subnet, context: Context) -> Result:
     """Let the Subnet go once no Port has an address of it."""
     users = [port.key for port in context.store.ports.by("subnet_uid", subnet.uid)]
-    if not users and context.addresses.count(subnet.uid):
-        return Wait(UNDER_WAY, after_s=UNDER_WAY_S)
-    if not users:
-        await release_finalizer(subnet, context)
-        return Done()
-    held = Waits("InUse", f"is being deleted; held by {listed(users)}: delete the Servers or Ports first")
-    status = subnet.status.model_copy(
-        update={
-            "observed_generation": subnet.metadata.generation,
-            "phase": SubnetPhase.DELETING,
-            "conditions": told(subnet, held, context),
-        }
-    )
-    await write(subnet, status, context)
-    return Wait(held.message)
+    is_promised = context.addresses.count(subnet.uid) > 0
+    return await in_use.release(subnet, SubnetPhase.DELETING, users, context, is_promised=is_promised)

@@ -1,0 +1,37 @@
+"""What is in use is not let go: its deletion waits, and says for whom."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from nephos_api.metadata import Key, Resource
+from nephos_api.reconcile.result import Done, Result, Wait
+from nephos_operator.context import Context, listed, release_finalizer
+from nephos_operator.statuses import status_of, told, write
+from nephos_operator.verdict import Waits
+
+UNDER_WAY_S: Final = 1.0
+"""Nothing tells of a Port that is not made after all: the promise is looked at again after so long."""
+
+
+async def release(
+    resource: Resource, phase: StrEnum, users: list[Key], context: Context, *, is_promised: bool
+) -> Result:
+    """Let the object go once nobody uses it; ``phase`` is the one that it shows until then.
+
+    ``is_promised``: a Port that will use it is being made, and is not known yet.
+    """
+    if users:
+        held = Waits("InUse", f"is being deleted; held by {listed(users)}: delete the Servers or Ports first")
+        said = {
+            "observed_generation": resource.metadata.generation,
+            "phase": phase,
+            "conditions": told(resource, held, context),
+        }
+        await write(resource, status_of(resource).model_copy(update=said), context)
+        return Wait(held.message)
+    if is_promised:
+        return Wait("a Port that was promised an address of it is being made", after_s=UNDER_WAY_S)
+    await release_finalizer(resource, context)
+    return Done()
