@@ -18,7 +18,7 @@ from nephos_api.kube.client import connect
 from nephos_api.kube.events import EventRecorder
 from nephos_api.kube.lease import ElectionTimes, LeaderElection
 from nephos_api.kube.protocol import Kubernetes
-from nephos_operator import admission, metrics, triggers
+from nephos_operator import admission, exposition, metrics, triggers
 from nephos_operator.addressing import AddressBook
 from nephos_operator.context import Context, follow
 from nephos_operator.engine import Engine
@@ -177,7 +177,7 @@ class Process:
             await self._election.run(self._engine.lead)
 
     async def _serve_metrics(self, kopf_ready: asyncio.Event) -> None:
-        runner = web.AppRunner(metrics.application(self._metrics, kopf_ready.is_set))
+        runner = web.AppRunner(exposition.application(self._metrics.registry, kopf_ready.is_set))
         await runner.setup()
         try:
             await web.TCPSite(runner, self._options.metrics_host, self._options.metrics_port).start()

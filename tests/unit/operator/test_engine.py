@@ -9,7 +9,8 @@ from prometheus_client import generate_latest
 
 from nephos_api.resources import Network, Port, Server
 from nephos_operator.engine import Engine
-from nephos_operator.metrics import Metrics, application
+from nephos_operator.exposition import application
+from nephos_operator.metrics import Metrics
 
 World = Any
 
@@ -96,7 +97,7 @@ async def test_the_metrics_tell_quota_hosts_queue_and_lead(cloud: World) -> None
         "nephos_leader 1.0",
     ):
         assert line in text
-    paths = {resource.canonical for resource in application(metrics, lambda: True).router.resources()}
+    paths = {resource.canonical for resource in application(metrics.registry, lambda: True).router.resources()}
     assert paths == {"/metrics", "/healthz", "/readyz"}
 
 

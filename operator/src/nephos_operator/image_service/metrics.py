@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 
-from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -61,20 +60,3 @@ class _Phases(Collector):
         for phase in ImagePhase:
             gauge.add_metric((phase.value,), tally[phase])
         yield gauge
-
-
-def application(metrics: Metrics, is_ready: Callable[[], bool]) -> web.Application:
-    """Return the server of /metrics, /healthz and /readyz."""
-
-    async def show(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics.registry), content_type="text/plain")
-
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if is_ready() else web.Response(text="not yet\n", status=503)
-
-    app = web.Application()
-    app.add_routes([web.get("/metrics", show), web.get("/healthz", healthy), web.get("/readyz", ready)])
-    return app

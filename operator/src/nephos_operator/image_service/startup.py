@@ -23,6 +23,7 @@ from nephos_api.kube.protocol import Kubernetes, Selection
 from nephos_api.metadata import Key
 from nephos_api.reconcile.queue import WorkQueue
 from nephos_api.resources.image import Image
+from nephos_operator import exposition
 from nephos_operator.image_service import metrics, server
 from nephos_operator.image_service.addresses import AddressPolicy, parse_networks
 from nephos_operator.image_service.fetch import Fetcher, Limits
@@ -198,7 +199,9 @@ class Process:
         await serve(server.application(self._options.store, self._metrics), self._options.listen, context)
 
     async def _serve_metrics(self) -> None:
-        await serve(metrics.application(self._metrics, self._images.synced.is_set), self._options.metrics_listen)
+        await serve(
+            exposition.application(self._metrics.registry, self._images.synced.is_set), self._options.metrics_listen
+        )
 
 
 async def serve(app: web.Application, listen: tuple[str, int], context: ssl.SSLContext | None = None) -> None:
