@@ -20,7 +20,7 @@ NETWORKS = 20
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud("scale")
+    cloud = Cloud(os.environ.get("NEPHOS_TEST_CLOUD", "scale"))
     cloud.up(Plan(hosts=0, image_service=False, agents=False, catalog=False))
     yield cloud
     cloud.down()
