@@ -18,8 +18,6 @@ CATEGORY: Final = "nephos"
 CLEANUP_FINALIZER: Final = f"{GROUP}/cleanup"
 PROJECT_LABEL: Final = f"{GROUP}/project"
 """On a Namespace: the name of the Project that owns it, or may adopt it."""
-REQUESTED_BY_ANNOTATION: Final = f"{GROUP}/requested-by"
-"""On a ServerAction: the user who asked for it, set at admission."""
 CATALOG_NAMESPACE: Final = "nephos-catalog"
 SYSTEM_NAMESPACE: Final = "nephos-system"
 

@@ -114,18 +114,6 @@ class Tenant:
 
         return wait_for(probe, what=f"{kind} {self.name}/{name}", timeout_s=timeout_s)
 
-    def wait_condition(self, kind: str, name: str, condition: str, reason: str, *, timeout_s: float = 30) -> str:
-        """Wait until a condition is True for that reason; return its message."""
-
-        def lack(found: dict[str, Any]) -> str:
-            seen = conditions(found).get(condition)
-            if seen and seen["status"] == "True" and seen["reason"] == reason:
-                return ""
-            return f"its conditions are {json.dumps(found.get('status', {}).get('conditions', []))}"
-
-        found = self.wait(kind, name, lack, timeout_s=timeout_s)
-        return str(conditions(found)[condition]["message"])
-
     def destroy(self) -> None:
         """Delete the Project with all that is in it, and wait until it is gone."""
         self.cluster.kubectl("delete", "project", self.name, "--ignore-not-found", f"--timeout={2 * _GONE_TIMEOUT_S}s")

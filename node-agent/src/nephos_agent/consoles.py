@@ -33,10 +33,6 @@ class Consoles:
         """
         await asyncio.to_thread(self._rotate)
 
-    async def server_uids(self) -> frozenset[str]:
-        """Return whose logs are there."""
-        return await asyncio.to_thread(lambda: frozenset(path.stem for path in self._folder.glob(f"*{_SUFFIX}")))
-
     def _delete(self, server_uid: str) -> None:
         path = self.path(server_uid)
         path.unlink(missing_ok=True)

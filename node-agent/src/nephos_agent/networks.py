@@ -40,10 +40,6 @@ class Networks:
         """Apply the network as it is known now. Raises TemporaryFault while it is not known in full."""
         await self._apply.run(uid)
 
-    async def unknown(self) -> frozenset[str]:
-        """Return the networks that the host carries and that no Port here needs."""
-        return await self._driver.networks() - self._watches.network_uids()
-
     async def _apply_now(self, uid: str) -> None:
         network = self._watches.host_network(uid)
         if network is None:

@@ -46,11 +46,6 @@ def read_elements(listing: dict[str, Any]) -> frozenset[GuardElement]:
     )
 
 
-def has_table(listing: dict[str, Any]) -> bool:
-    """Tell whether the listing has the guard's table."""
-    return any(entry.get("table", {}).get("name") == TABLE for entry in listing["nftables"])
-
-
 def _to_json(element: GuardElement) -> Any:
     if element.set is GuardSet.ROLE:
         return [element.device, {"goto": {"target": element.rest[0]}}]
