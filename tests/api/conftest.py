@@ -1,7 +1,6 @@
 """A real API server with the kinds, roles and policies of the cloud, and nobody who acts on them."""
 
 import json
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from nephos_api.kube.paths import collection_path, object_path
 from nephos_api.metadata import KindInfo
 from nephos_api.resources import KINDS
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud
+from nephos_dev.layout import name_for_tests
 from nephos_dev.waiting import NotYet, wait_for
 
 OPERATOR = "system:serviceaccount:nephos-system:nephos-operator"
@@ -136,7 +136,7 @@ def _is_image(manifest: Mapping[str, Any]) -> bool:
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """The control plane alone."""
-    cloud = Cloud(os.environ.get("NEPHOS_TEST_API_CLOUD", "testapi"))
+    cloud = Cloud(name_for_tests("api"))
     cloud.up(CONTROL_PLANE_ONLY)
     for namespace in ("first", "nephos-catalog"):
         labels = {"nephos.cloud/project": namespace} if namespace == "first" else {}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.layout import name_for_tests
 from nephos_dev.progress import FailureError
 from nephos_dev.scale import prepare, simulated_hosts
 from nephos_dev.tenant import Tenant, network_manifests, server_manifest
@@ -20,7 +21,7 @@ HOSTS = 4
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud("pair")
+    cloud = Cloud(name_for_tests("pair"))
     cloud.up(Plan(hosts=0, operators=2, image_service=False, agents=False, catalog=False))
     with simulated_hosts(cloud, HOSTS):
         yield cloud

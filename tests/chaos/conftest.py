@@ -1,18 +1,18 @@
 """A cloud to be hurt: two hosts, two replicas of the operator."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.layout import name_for_tests
 from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud(os.environ.get("NEPHOS_TEST_CLOUD", "chaos"))
+    cloud = Cloud(name_for_tests("kills"))
     cloud.up(Plan(hosts=2, operators=2))
     yield cloud
     cloud.down()

@@ -1,6 +1,5 @@
 """Helm and a control plane for all tests of this folder."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import yaml
 
 from nephos_dev import binaries
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud
-from nephos_dev.layout import WORK_TREE
+from nephos_dev.layout import WORK_TREE, name_for_tests
 from nephos_dev.progress import Silent
 
 CHART = WORK_TREE / "charts" / "nephos"
@@ -23,7 +22,7 @@ Render = Callable[..., list[Document]]
 
 def cloud_name() -> str:
     """The name of the cloud that these tests make."""
-    return os.environ.get("NEPHOS_TEST_CLOUD", "test")
+    return name_for_tests("node")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,13 @@
 """A cloud with two hosts for all tests of this folder, and a project for each."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.console import Console
+from nephos_dev.layout import name_for_tests
 from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 
@@ -17,7 +17,7 @@ Guest = Callable[[str], Console]
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """Two hosts, two replicas of the operator."""
-    cloud = Cloud(os.environ.get("NEPHOS_TEST_CLOUD", "test"))
+    cloud = Cloud(name_for_tests("main"))
     cloud.up(Plan(hosts=2, operators=2))
     yield cloud
     cloud.down()

@@ -9,6 +9,7 @@ import pytest
 from nephos_dev import hosts, processes
 from nephos_dev.bringup import Plan
 from nephos_dev.cloud import Cloud
+from nephos_dev.layout import name_for_tests
 from nephos_dev.waiting import NotYet, wait_for
 
 _HOSTS_ALONE = Plan(hosts=2, operators=0, image_service=False, agents=False, catalog=False)
@@ -20,7 +21,7 @@ _GUEST = """
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    made = Cloud("traces")
+    made = Cloud(name_for_tests("traces"))
     made.up(_HOSTS_ALONE)
     yield made
     made.down()
@@ -60,7 +61,7 @@ def test_hosts_reach_each_other_by_libvirt_over_mutual_tls(cloud: Cloud) -> None
 
 
 def test_down_leaves_no_process_namespace_interface_mount_or_file() -> None:
-    cloud = Cloud("gone")
+    cloud = Cloud(name_for_tests("gone"))
     cloud.up(_HOSTS_ALONE)
     layout, namespaces = cloud.layout, hosts.mount_namespaces(cloud.hosts)
     assert processes.find(namespaces, layout.state)
@@ -68,8 +69,9 @@ def test_down_leaves_no_process_namespace_interface_mount_or_file() -> None:
     cloud.down()
 
     assert not processes.find(namespaces, layout.state)
-    assert not list(Path("/run/netns").glob("gone-*"))
-    assert "gone-" not in subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    assert not list(Path("/run/netns").glob(f"{cloud.name}-*"))
+    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    assert f"{cloud.name}-" not in links
     assert str(layout.state) not in Path("/proc/self/mountinfo").read_text()
     assert not layout.state.exists()
     assert not layout.run.exists()

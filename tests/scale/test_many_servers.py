@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from nephos_dev.cloud import Cloud, Plan
+from nephos_dev.layout import name_for_tests
 from nephos_dev.scale import create_servers, prepare, simulated_hosts
 from nephos_dev.tenant import Tenant
 
@@ -20,7 +21,7 @@ NETWORKS = 20
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud(os.environ.get("NEPHOS_TEST_CLOUD", "scale"))
+    cloud = Cloud(name_for_tests("scale"))
     cloud.up(Plan(hosts=0, image_service=False, agents=False, catalog=False))
     yield cloud
     cloud.down()

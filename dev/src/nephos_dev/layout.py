@@ -27,6 +27,14 @@ def cloud_name() -> str:
     return os.environ.get("NEPHOS_CLOUD") or DEFAULT_NAME
 
 
+def name_for_tests(purpose: str) -> str:
+    """Return the name of a cloud that a test makes: `purpose`, or in a run with a name of its own (NEPHOS_TEST_CLOUD,
+    at most 7 characters) that name and the first letter of `purpose`, so that runs side by side never meet.
+    """
+    run = os.environ.get("NEPHOS_TEST_CLOUD")
+    return f"{run}{purpose[0]}" if run else purpose
+
+
 def cache_dir() -> Path:
     """Return the folder for what is expensive to make: NEPHOS_CACHE, or `~/.cache/nephos`."""
     return Path(os.environ.get("NEPHOS_CACHE") or Path.home() / ".cache" / "nephos")
