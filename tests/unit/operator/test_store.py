@@ -11,7 +11,7 @@ from nephos_api.resources import Flavor, Network, Server
 from nephos_operator.heartbeats import Heartbeat, Heartbeats
 from nephos_operator.kinds import Namespace
 from nephos_operator.store import Change, Store
-from nephos_operator.sweep import sweep
+from nephos_operator.sweep import WentBackError, sweep
 from nephos_operator.triggers import take
 from nephos_operator.writes import LeaderWrites, NotLeading
 
@@ -96,10 +96,21 @@ async def test_the_sweep_forgets_what_vanished_while_no_watch_was_up(store: Stor
 
 
 async def test_the_sweep_keeps_what_came_after_its_list(store: Store) -> None:
-    kube = MemoryKubernetes()
-    put(store, server(1000))
-    await sweep(kube, store)
+    class Busy(MemoryKubernetes):
+        async def list(self, kind: Any, selection: Any = None) -> Any:
+            listing = await super().list(kind)
+            if kind is Server:
+                put(store, server(1000))  # made while the list was on its way
+            return listing
+
+    await sweep(Busy(), store)
     assert len(store.servers) == 1
+
+
+async def test_an_api_that_went_back_in_time_is_begun_with_anew(store: Store) -> None:
+    put(store, server(1000))
+    with pytest.raises(WentBackError):
+        await sweep(MemoryKubernetes(), store)
 
 
 async def test_a_write_is_refused_without_the_lead_and_its_answer_is_known_at_once(store: Store) -> None:
