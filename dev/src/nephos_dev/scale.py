@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+import requests
 
 from nephos_dev.cloud import Cloud
 from nephos_dev.progress import FailureError
@@ -21,6 +23,7 @@ from nephos_dev.tenant import Tenant, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 _POSTS_AT_A_TIME = 8
+_WATCH_S = 60
 _CONTENT = "ab" * 32
 
 
@@ -123,8 +126,14 @@ class _Watching(threading.Thread):
         self._all = threading.Event()
 
     def run(self) -> None:
-        query = {"watch": "true", "timeoutSeconds": "3600"}
-        with self._client.session.get(self._url, params=query, stream=True, timeout=None) as response:
+        """Watch until all are seen; a watch that ends, or is cut, begins again with all that is there."""
+        while not self._all.is_set():
+            with suppress(requests.RequestException):
+                self._watch()
+
+    def _watch(self) -> None:
+        query = {"watch": "true", "timeoutSeconds": str(_WATCH_S)}
+        with self._client.session.get(self._url, params=query, stream=True, timeout=2 * _WATCH_S) as response:
             for line in response.iter_lines(chunk_size=65_536):
                 self._note(json.loads(line)["object"])
                 if len(self._seen) == len(self._names):
