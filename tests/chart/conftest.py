@@ -20,11 +20,6 @@ Document = dict[str, Any]
 Render = Callable[..., list[Document]]
 
 
-def cloud_name() -> str:
-    """The name of the cloud that these tests make."""
-    return name_for_tests("node")
-
-
 @pytest.fixture(scope="session")
 def helm() -> Path:
     """The pinned Helm."""
@@ -58,7 +53,7 @@ def render(helm: Path, tmp_path: Path) -> Render:
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[Cloud]:
     """A real API server with the cloud's kinds and rules."""
-    cloud = Cloud(cloud_name())
+    cloud = Cloud(name_for_tests("chart"))
     cloud.up(CONTROL_PLANE_ONLY)
     yield cloud
     cloud.down()

@@ -15,14 +15,14 @@ import yaml
 from nephos_dev import environment
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.environment import SYSTEM_NAMESPACE
-from nephos_dev.layout import HostLayout
+from nephos_dev.layout import HostLayout, name_for_tests
 from nephos_dev.node import ContainerImage, Node, agent_image, pause_image
 from nephos_dev.progress import Silent
 from nephos_dev.supervisor_client import Supervisor
 from nephos_dev.tenant import Tenant, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
-from .conftest import Document, Render, cloud_name
+from .conftest import Document, Render
 
 PINGS_EVERY_S = 0.1
 
@@ -43,7 +43,7 @@ def image() -> ContainerImage:
 @pytest.fixture
 def cloud(image: ContainerImage) -> Iterator[Cloud]:
     """One host without an agent: the pod is to be its agent. The image is built first, while nothing else runs."""
-    cloud = Cloud(cloud_name())
+    cloud = Cloud(name_for_tests("node"))
     cloud.up(Plan(hosts=1, operators=1, agents=False))
     yield cloud
     cloud.down()
