@@ -81,4 +81,11 @@ def test_down_leaves_no_process_namespace_interface_mount_or_file() -> None:
 def _qemu(cloud: Cloud) -> set[int]:
     """Return the process IDs of QEMU in this cloud's hosts."""
     ours = processes.find(hosts.mount_namespaces(cloud.hosts))
-    return {pid for pid in ours if "qemu-system" in str(Path(f"/proc/{pid}/exe").readlink())}
+    return {pid for pid in ours if "qemu-system" in _program(pid)}
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except FileNotFoundError:  # it ended meanwhile
+        return ""
