@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import tempfile
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
@@ -69,6 +71,14 @@ def main(hosts: int) -> None:
 
 
 async def _run(hosts: int) -> None:
+    """Run until SIGINT or SIGTERM, and remove what the hosts wrote."""
+    serving = asyncio.ensure_future(_serve(hosts))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def _serve(hosts: int) -> None:
     async with connect(user_agent="nephos-simulation") as kubernetes:
         await run_simulated_hosts(hosts, kubernetes)
 
