@@ -7,7 +7,6 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,14 +167,11 @@ def _killing(cloud: Cloud, dice: random.Random) -> Iterator[list[str]]:
 
 def _insist(call) -> None:  # type: ignore[no-untyped-def]  # why: any call without arguments
     """Do it again while the API server is away."""
-    deadline = time.monotonic() + 60
 
     def probe() -> None:
         try:
             call()
         except FailureError as failure:
-            if time.monotonic() > deadline:
-                raise
             raise NotYet(str(failure)) from failure
 
     wait_for(probe, what="the API server takes the request", timeout_s=60)
