@@ -34,6 +34,17 @@ IPv4Or6Prefix = Annotated[
     ),
 ]
 
+AddressOrPrefix = Annotated[
+    str,
+    Field(min_length=2, max_length=49),
+    rule("isIP(self) || isCIDR(self)", "must be an IP address or a network, such as 10.10.0.11 or 10.10.0.0/24"),
+    rule("!isIP(self) || ip.isCanonical(self)", "write the address in its short form in lower case, such as fd00::1"),
+    rule(
+        "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+        "has host bits set; write the network's own address, such as 10.10.0.0/24 instead of 10.10.0.5/24",
+    ),
+]
+
 MacAddress = Annotated[
     str,
     Field(min_length=17, max_length=17, pattern=r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$"),

@@ -6,7 +6,17 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-_SPELLED: Final = {"mib": "MiB", "gib": "GiB", "ip": "IP", "ips": "IPs", "uid": "UID", "cidr": "CIDR", "id": "ID"}
+_SPELLED: Final = {
+    "mib": "MiB",
+    "gib": "GiB",
+    "ip": "IP",
+    "ips": "IPs",
+    "uid": "UID",
+    "cidr": "CIDR",
+    "id": "ID",
+    "vni": "VNI",
+    "vlan": "VLAN",
+}
 
 
 def wire_name(field_name: str) -> str:

@@ -44,6 +44,9 @@ def test_what_is_none_is_not_written() -> None:
         "networkUID": "u1",
         "addresses": [],
         "allocations": [],
+        "allowedAddressPairs": [],
+        "enabled": True,
+        "securityGroupReferences": [],
     }
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from nephos_api.fields import IPAddress, Name, Sentence
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
+from nephos_api.resources.network import PhysicalNetworkName
 
 Ratio = Annotated[float, Field(gt=0, le=100)]
 
@@ -118,6 +119,10 @@ class HostStatus(Status):
     """Of the host."""
     agent_version: Annotated[str | None, Field(max_length=63)] = None
     """Of nephos-agent."""
+    physical_networks: Annotated[tuple[PhysicalNetworkName, ...], Field(max_length=32)] = ()
+    """The provider's networks that it reaches."""
+    has_vlan: bool = False
+    """Whether its kernel has 802.1Q devices, which external Networks of type VLAN need."""
     underlay_mtu: Annotated[int | None, Field(ge=576, le=65_535)] = None
     """MTU in bytes of the interface that carries the underlay."""
 

@@ -1,4 +1,4 @@
-"""Network: a layer-2 segment of a project, one VXLAN across the hosts that carry it."""
+"""Network: a layer-2 segment: one VXLAN across the hosts that carry it, or a network of the provider's own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,59 @@ from pydantic import Field
 from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
+from nephos_api.schema.rules import immutable, rule
+
+PhysicalNetworkName = Annotated[str, Field(min_length=1, max_length=31, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A name under which hosts know one of the provider's networks; their agents are told by which bridge."""
+
+
+DnsDomain = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
+
+
+class SegmentType(StrEnum):
+    """How a provider's network is told from others on its wire: not at all, or by an 802.1Q tag."""
+
+    FLAT = "Flat"
+    VLAN = "VLAN"
+
+
+class ExternalSegment(ApiModel):
+    """A network that is there already, outside of the cloud: hosts reach it by a bridge of their own."""
+
+    physical_network: PhysicalNetworkName
+    """The name under which hosts know it."""
+    type: SegmentType = SegmentType.FLAT
+    """Flat (the wire is the network) or VLAN."""
+    vlan_id: Annotated[int | None, Field(ge=1, le=4094)] = None
+    """The tag, of type VLAN (IEEE 802.1Q)."""
 
 
 class NetworkSpec(ApiModel):
     """What the network should be."""
 
+    external: Annotated[
+        ExternalSegment | None,
+        immutable("spec.external"),
+        rule(
+            "has(self.vlanID) == (self.type == 'VLAN')",
+            "spec.external.vlanID belongs to type VLAN: set it there, and leave it out of Flat",
+        ),
+    ] = None
+    """The provider's network that it is; Routers and FloatingIPs take addresses there. Only cloud admins may set it.
+    Absent means a network of its own, carried between hosts by VXLAN."""
+    shared: bool = False
+    """Whether Servers and Ports of other projects may be on it; only a network of nephos-catalog can be shared."""
+    projects: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
+    """Which projects may use it, where it is of nephos-catalog; absent means all."""
+    port_security: bool = True
+    """What its Ports have unless they say otherwise: filters against spoofing, and security groups."""
+
     mtu: Annotated[int | None, Field(ge=576, le=9166)] = None
     """MTU in bytes that guests get; absent means what the underlay carries."""
-    dns_domain: Annotated[
-        str | None, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    ] = None
+    dns_domain: DnsDomain | None = None
     """Domain of the names of its Servers; absent means <network>.<project>.nephos.internal."""
 
 
@@ -30,6 +73,14 @@ class NetworkPhase(StrEnum):
     ACTIVE = "Active"
     DELETING = "Deleting"
     ERROR = "Error"
+
+
+class IPv6Mode(StrEnum):
+    """How guests of an IPv6 Subnet get their address (Neutron's ipv6_address_mode)."""
+
+    SLAAC = "SLAAC"
+    DHCPV6_STATEFUL = "DHCPv6Stateful"
+    DHCPV6_STATELESS = "DHCPv6Stateless"
 
 
 class HostRoute(ApiModel):
@@ -60,6 +111,23 @@ class SubnetView(ApiModel):
     """Resolvers that guests are told; empty means the service address."""
     host_routes: Annotated[tuple[HostRoute, ...], Field(max_length=64)] = ()
     """Routes that guests are told."""
+    ipv6_mode: IPv6Mode | None = None
+    """How guests get their IPv6 address; absent on IPv4 Subnets."""
+    ntp_servers: Annotated[tuple[IPAddress, ...], Field(max_length=8)] = ()
+    """Time servers that guests are told."""
+    search_domains: Annotated[tuple[DnsDomain, ...], Field(max_length=6)] = ()
+    """Domains that guests look names up in; empty means the Network's."""
+
+
+class RouterReference(ApiModel):
+    """A Router that has a leg on the Network, published so that hosts of the Network find it."""
+
+    name: Name
+    """The Router's name."""
+    namespace: Name
+    """Its namespace."""
+    uid: Uid
+    """Its UID."""
 
 
 class NetworkStatus(Status):
@@ -75,6 +143,8 @@ class NetworkStatus(Status):
     """Domain of the names of its Servers."""
     subnets: Annotated[tuple[SubnetView, ...], Field(max_length=32, json_schema_extra={"mapKey": "name"})] = ()
     """Its Subnets, as agents need them."""
+    routers: Annotated[tuple[RouterReference, ...], Field(max_length=64)] = ()
+    """The Routers that have a leg on it, by UID."""
     cidrs: Annotated[str | None, Field(max_length=2048)] = None
     """The Subnets' addresses in one string, for people."""
 

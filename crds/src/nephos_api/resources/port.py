@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from nephos_api.fields import LABEL_NAME, IPAddress, MacAddress, Name, ObjectName, Uid
+from nephos_api.fields import LABEL_NAME, AddressOrPrefix, IPAddress, MacAddress, Name, ObjectName, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.schema.rules import fixed_once_set, immutable
+from nephos_api.schema.rules import fixed_once_set, immutable, rule
 
 
 class Allocation(ApiModel):
@@ -26,8 +26,46 @@ class Allocation(ApiModel):
     """Bits of the Subnet's prefix."""
 
 
+class AllowedAddressPair(ApiModel):
+    """An address that the guest may use beside its own."""
+
+    address: AddressOrPrefix
+    """An address, or a network in CIDR notation."""
+    mac_address: MacAddress | None = None
+    """The MAC address that goes with it; absent means the Port's."""
+
+
+class RateLimits(ApiModel):
+    """What one direction carries at most; absent means no bound."""
+
+    kilobits_per_second: Annotated[int | None, Field(ge=64, le=400_000_000)] = None
+    """Bandwidth in kbit/s."""
+    packets_per_second: Annotated[int | None, Field(ge=10, le=100_000_000)] = None
+    """Packets in a second."""
+
+
+class PortQos(ApiModel):
+    """Limits of a Port, as the guest sees the directions."""
+
+    ingress: RateLimits = RateLimits()
+    """What comes in to the guest."""
+    egress: RateLimits = RateLimits()
+    """What leaves it."""
+
+
+class SecurityGroupReference(ApiModel):
+    """A SecurityGroup, as the operator found it."""
+
+    name: Name
+    """Its name."""
+    namespace: Name
+    """Its namespace: the Port's own, or nephos-catalog."""
+    uid: Uid
+    """Its UID."""
+
+
 class PortSpec(ApiModel):
-    """What the port is. From ``networkUID`` on, fields are the operator's; tenants who set them are refused."""
+    """What the port is. From ``networkNamespace`` on, fields are the operator's; tenants who set them are refused."""
 
     network: Annotated[Name, immutable("spec.network")]
     """The Network in the same namespace."""
@@ -35,6 +73,22 @@ class PortSpec(ApiModel):
     """Addresses that the port asks for; absent means a free one of each IP version that the Network has."""
     mac_address: Annotated[MacAddress | None, fixed_once_set("spec.macAddress")] = None
     """Its MAC address; absent means one that is derived from its UID."""
+    security_groups: Annotated[tuple[Name, ...] | None, Field(max_length=16)] = None
+    """SecurityGroups, in the same namespace or in nephos-catalog; absent means [default], and [] means none: then
+    nothing passes but what every guest needs."""
+    port_security: bool | None = None
+    """False switches off all filters, those against spoofing too, and demands securityGroups to be []; absent means
+    what the Network says."""
+    allowed_address_pairs: Annotated[tuple[AllowedAddressPair, ...], Field(max_length=32)] = ()
+    """Addresses that the guest may use beside its own."""
+    enabled: bool = True
+    """False stops everything in both directions; the guest keeps its NIC."""
+    qos: PortQos | None = None
+    """Limits of bandwidth and packets."""
+    network_namespace: Annotated[Name | None, fixed_once_set("spec.networkNamespace")] = None
+    """The Network's namespace, where it is not the Port's own."""
+    security_group_references: Annotated[tuple[SecurityGroupReference, ...], Field(max_length=16)] = ()
+    """The SecurityGroups that were found; those that do not exist yet allow nothing."""
     network_uid: Annotated[Uid | None, fixed_once_set("spec.networkUID")] = None
     """The Network's UID."""
     allocations: Annotated[tuple[Allocation, ...], Field(max_length=16)] = ()
@@ -87,5 +141,13 @@ class Port(Resource):
         selectable_fields=(".spec.host", ".spec.networkUID", ".spec.network"),
     )
 
-    spec: PortSpec
+    spec: Annotated[
+        PortSpec,
+        rule(
+            "!has(self.portSecurity) || self.portSecurity"
+            " || (has(self.securityGroups) && self.securityGroups.size() == 0)",
+            "spec.portSecurity: false leaves nothing to filter by; set spec.securityGroups to []",
+            field_path=".securityGroups",
+        ),
+    ]
     status: PortStatus = PortStatus()

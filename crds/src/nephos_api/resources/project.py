@@ -68,6 +68,16 @@ class Quota(ApiModel):
     """Subnets in the project."""
     ports: Limit = 500
     """Ports, those of Servers included."""
+    routers: Limit = 10
+    """Routers in the project."""
+    floating_ips: Limit = 50
+    """FloatingIPs in the project."""
+    security_groups: Limit = 10
+    """SecurityGroups in the project, its default one included."""
+    security_group_rules: Limit = 100
+    """Rules of all its SecurityGroups, defaultRules included."""
+    routes_per_router: Limit = 30
+    """Extra routes of one Router."""
 
 
 class ProjectSpec(ApiModel):

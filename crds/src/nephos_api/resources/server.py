@@ -22,9 +22,12 @@ class NetworkInterface(ApiModel):
     name: InterfaceName = "net0"
     """Lower-case letters and digits; each NIC of a Server has its own name."""
     network: Name
-    """The Network in the same namespace."""
+    """The Network in the same namespace, or a shared one in nephos-catalog."""
     addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16)] = ()
     """Addresses that it asks for; absent means a free one of each IP version that the Network has."""
+    port: Name | None = None
+    """A Port that is there already, in the same namespace, instead of one of the Server's own: it outlives the Server,
+    and brings its addresses and MAC along."""
 
 
 class ServerState(StrEnum):
@@ -52,14 +55,17 @@ class ServerSpec(ApiModel):
     networks: Annotated[
         tuple[NetworkInterface, ...],
         Field(max_length=16, json_schema_extra={"mapKey": "name"}),
-        immutable("spec.networks"),
         rule(
             "self.all(nic, !has(nic.addresses) || nic.addresses.all(a, self.filter(other,"
             " other.network == nic.network && has(other.addresses) && a in other.addresses).size() == 1))",
             "spec.networks: two entries ask for the same address of one network; give each its own",
         ),
     ] = ()
-    """Its NICs, in order; each gets a Port, a MAC address and an address."""
+    """Its NICs, in order; each gets a Port, a MAC address and an address. NICs may be added and taken away while it
+    runs."""
+    security_groups: Annotated[tuple[Name, ...] | None, Field(max_length=16)] = None
+    """SecurityGroups of its own Ports, in the same namespace or in nephos-catalog; absent means [default], [] none.
+    A change acts on the running Server."""
     server_group: Annotated[Name | None, immutable("spec.serverGroup")] = None
     """The ServerGroup, in the same namespace, that says with or apart from whom it runs."""
     key_pairs: Annotated[tuple[Name, ...], Field(max_length=16), immutable("spec.keyPairs")] = ()
@@ -183,6 +189,8 @@ class ServerStatus(Status):
     """The agent's word that the Server does not fit on its host."""
     addresses: Annotated[tuple[ServerAddress, ...], Field(max_length=256)] = ()
     """Its addresses."""
+    floating_ip_list: Annotated[str | None, Field(max_length=1024)] = None
+    """Its floating addresses in one string, for people."""
     address_list: Annotated[str | None, Field(max_length=4096)] = None
     """The addresses in one string, for people."""
     flavor: ServerFlavor | None = None
@@ -211,6 +219,7 @@ class Server(Resource):
             Column("Flavor", ".spec.flavor"),
             Column("Image", ".spec.image"),
             Column("Addresses", ".status.addressList"),
+            Column("Floating-IP", ".status.floatingIPList"),
             Column("Host", ".status.host", wide=True),
             Column("Reason", ".status.conditions[?(@.type=='Ready')].reason", wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),

@@ -10,7 +10,7 @@ from pydantic import Field
 from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.resources.network import HostRoute
+from nephos_api.resources.network import DnsDomain, HostRoute, IPv6Mode
 from nephos_api.schema.cel import ipv4_number, is_ipv4, is_subnet_range, is_usable
 from nephos_api.schema.rules import Rule, immutable, rule
 
@@ -66,6 +66,12 @@ class SubnetSpec(ApiModel):
     """Resolvers that guests are told; absent means the service address, which knows the Servers' names."""
     host_routes: Annotated[tuple[HostRoute, ...], Field(max_length=64)] = ()
     """Routes that guests are told."""
+    ipv6_mode: Annotated[IPv6Mode | None, immutable("spec.ipv6Mode")] = None
+    """How guests of an IPv6 Subnet get their address; absent means SLAAC there, and nothing on IPv4."""
+    ntp_servers: Annotated[tuple[IPAddress, ...], Field(max_length=8)] = ()
+    """Time servers that guests are told."""
+    search_domains: Annotated[tuple[DnsDomain, ...], Field(max_length=6)] = ()
+    """Domains that guests look names up in; absent means the Network's."""
     service_address: Annotated[IPAddress | None, immutable("spec.serviceAddress")] = None
     """Where DHCP, DNS and metadata answer, on every host; absent means the highest address that is free."""
 

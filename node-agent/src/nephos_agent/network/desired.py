@@ -95,9 +95,13 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     addresses = {f"{METADATA_IPV4}/32", f"{METADATA_IPV6}/64"} | {
         f"{subnet.service_address}/{ip_network(subnet.cidr).prefixlen}" for subnet in network.subnets
     }
+    result: list[Fact] = []
+    if network.vni is not None:
+        vxlan = Vxlan(names.vxlan, network.uid, names.bridge, network.vni, context.underlay_address, network.mtu)
+        result += [vxlan, GuardElement(names.vxlan, GuardSet.ROLE, ("from_tunnel",))]
     return [
+        *result,
         Bridge(names.bridge, network.uid, network.mtu),
-        Vxlan(names.vxlan, network.uid, names.bridge, network.vni, context.underlay_address, network.mtu),
         Service(
             names.service,
             network.uid,
@@ -107,7 +111,6 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
             network.mtu,
             tuple(sorted(addresses)),
         ),
-        GuardElement(names.vxlan, GuardSet.ROLE, ("from_tunnel",)),
         GuardElement(names.service, GuardSet.ROLE, ("from_service",)),
         BridgeEntry(names.service, names.service_mac),
         Dnsmasq(
