@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from nephos_dev.cloud import Cloud
-from nephos_dev.console import Console
+from nephos_dev.console import Answer, Console
+from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, conditions, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
@@ -142,15 +143,21 @@ def act(tenant: Tenant, name: str, server: str, *, phase: str = "Succeeded", **s
 
 def _forgot(cloud: Cloud, tenant: Tenant, server: str) -> None:
     """The root file system of `tiny` is in memory: a file that is gone means a new boot."""
-    with cloud.console(tenant.name, server) as console:
-        console.log_in()
-        if console.run("test -e /tmp/before").status == 0:
-            raise NotYet("the guest still remembers")
+    if _ask(cloud, tenant, server, "test -e /tmp/before").status == 0:
+        raise NotYet("the guest still remembers")
 
 
 def _uptime_below(cloud: Cloud, tenant: Tenant, server: str, bound_s: float) -> None:
-    with cloud.console(tenant.name, server) as console:
-        console.log_in()
-        uptime_s = float(console.run("cut -d' ' -f1 /proc/uptime").output)
+    uptime_s = float(_ask(cloud, tenant, server, "cut -d' ' -f1 /proc/uptime").output)
     if uptime_s > bound_s:
         raise NotYet(f"the guest is up since {uptime_s} s")
+
+
+def _ask(cloud: Cloud, tenant: Tenant, server: str, command: str) -> Answer:
+    """Ask a guest that is about to reboot: one whose shell goes down beneath the command is asked again."""
+    with cloud.console(tenant.name, server) as console:
+        try:
+            console.log_in(timeout_s=30)
+            return console.run(command, timeout_s=5)
+        except FailureError as error:
+            raise NotYet(str(error)) from error
