@@ -23,14 +23,14 @@ from nephos_agent.network.facts import Dnsmasq
 from nephos_agent.network.libnftables import NftablesError
 from nephos_agent.network.linux_events import EventLost
 from nephos_agent.network.linux_worker import Outcome, Worker
-from nephos_agent.network.model import HostNetwork
+from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.names import network_names
 from nephos_agent.network.plan import Plan
 from nephos_agent.network.protocol import NetworkListener
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
-from nephos_api.errors import TemporaryFault
+from nephos_api.errors import PermanentFault, TemporaryFault
 
 _NSENTER: Final = "/usr/bin/nsenter"
 _DNSMASQ: Final = "/usr/sbin/dnsmasq"
@@ -119,6 +119,21 @@ class LinuxNetwork:
             await self._run(lambda: self._worker.forget_network(network_uid))
             self._unread.discard(network_uid)
         self._locks.pop(network_uid, None)
+
+    async def apply_router(self, router: HostRouter) -> None:
+        """See ``NetworkDriver.apply_router``."""
+        raise PermanentFault(f"router {router.name}: this host carries no routers", reason="RoutersNotSupported")
+
+    async def routers(self) -> frozenset[str]:
+        """See ``NetworkDriver.routers``."""
+        return frozenset()
+
+    async def remove_router(self, router_uid: str) -> None:
+        """See ``NetworkDriver.remove_router``."""
+
+    async def answering(self, router_uid: str) -> frozenset[str]:  # noqa: ARG002  # why: the protocol's names
+        """See ``NetworkDriver.answering``."""
+        return frozenset()
 
     @property
     def _worker(self) -> Worker:

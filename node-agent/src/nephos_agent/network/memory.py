@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from nephos_agent.network.model import HostNetwork
+from dataclasses import replace
+
+from nephos_agent.network.model import HostFloatingIP, HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.protocol import NetworkListener
+from nephos_api.errors import TemporaryFault
 
 
 class MemoryNetwork:
@@ -20,6 +23,8 @@ class MemoryNetwork:
         self._listener: NetworkListener = lambda _uid: None
         self.applied: dict[str, HostNetwork] = {}
         """The networks that the host carries, by UID, as last described."""
+        self.applied_routers: dict[str, HostRouter] = {}
+        """The routers that the host carries, by UID, as last described."""
 
     async def start(self, listener: NetworkListener) -> None:
         """See ``NetworkDriver.start``."""
@@ -65,6 +70,31 @@ class MemoryNetwork:
         self.applied.pop(network_uid, None)
         self._unplug_all(network_uid, but=frozenset())
 
+    async def apply_router(self, router: HostRouter) -> None:
+        """See ``NetworkDriver.apply_router``."""
+        missing = router.network_uids - self.applied.keys()
+        if missing:
+            raise TemporaryFault(f"router {router.uid}: network {min(missing)} is not here", reason="NetworkMissing")
+        before = self.applied_routers.get(router.uid)
+        if router.keep_unknown and before:
+            router = replace(router, floating_ips=_kept(before.floating_ips, router.floating_ips))
+        self.applied_routers[router.uid] = router
+
+    async def routers(self) -> frozenset[str]:
+        """See ``NetworkDriver.routers``."""
+        return frozenset(self.applied_routers)
+
+    async def remove_router(self, router_uid: str) -> None:
+        """See ``NetworkDriver.remove_router``."""
+        self.applied_routers.pop(router_uid, None)
+
+    async def answering(self, router_uid: str) -> frozenset[str]:
+        """See ``NetworkDriver.answering``."""
+        router = self.applied_routers.get(router_uid)
+        if router is None or router.gateway is None or not router.is_enabled:
+            return frozenset()
+        return frozenset(each.uid for each in router.floating_ips)
+
     def open_tap(self, port_uid: str) -> None:
         """Do as QEMU when it starts."""
         self._open.add(port_uid)
@@ -74,11 +104,17 @@ class MemoryNetwork:
         self._open.discard(port_uid)
         self.disturb(self._plugged.get(port_uid, ""))
 
-    def disturb(self, network_uid: str) -> None:
-        """Tell the listener that somebody changed the network."""
-        self._listener(network_uid)
+    def disturb(self, uid: str) -> None:
+        """Tell the listener that somebody changed the network or router."""
+        self._listener(uid)
 
     def _unplug_all(self, network_uid: str, but: frozenset[str]) -> None:
         gone = [port for port, network in self._plugged.items() if network == network_uid and port not in but]
         for port in gone:
             del self._plugged[port]
+
+
+def _kept(before: tuple[HostFloatingIP, ...], after: tuple[HostFloatingIP, ...]) -> tuple[HostFloatingIP, ...]:
+    """Return what is described and, beside it, what was there before under another UID."""
+    described = {each.uid for each in after}
+    return (*after, *(each for each in before if each.uid not in described))

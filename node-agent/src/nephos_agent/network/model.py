@@ -194,3 +194,9 @@ class HostRouter:
     """False: it forwards nothing."""
     keep_unknown: bool = False
     """As of ``HostNetwork``."""
+
+    @property
+    def network_uids(self) -> frozenset[str]:
+        """The networks that it has an interface on, the external one too: the host carries them before the router."""
+        outside = {self.gateway.network_uid} if self.gateway else set()
+        return frozenset(leg.network_uid for leg in self.legs) | outside

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from nephos_agent.network.model import HostNetwork
+from nephos_agent.network.model import HostNetwork, HostRouter
 
 NetworkListener = Callable[[str], None]
-"""Called in the event loop with the UID of a network that somebody changed behind our back; "" means all."""
+"""Called in the event loop with the UID of a network or router that somebody changed behind our back; "" means all."""
 
 
 class NetworkDriver(Protocol):
@@ -41,3 +41,19 @@ class NetworkDriver(Protocol):
 
     async def remove(self, network_uid: str) -> None:
         """Remove all of a network from this host."""
+
+    async def apply_router(self, router: HostRouter) -> None:
+        """Make the host carry the router as described; cost follows the change, not the size.
+
+        Its networks, the external one too, are applied before it; raises ``TemporaryFault`` where one is missing.
+        An address that is new here (a floating one, or the router's own on the gateway host) is announced.
+        """
+
+    async def routers(self) -> frozenset[str]:
+        """Return the UIDs of the routers of this cloud that the host carries."""
+
+    async def remove_router(self, router_uid: str) -> None:
+        """Remove all of a router from this host; its networks are removed after it."""
+
+    async def answering(self, router_uid: str) -> frozenset[str]:
+        """Return the UIDs of the router's floating IPs that answer here, asked by ARP on the external network."""

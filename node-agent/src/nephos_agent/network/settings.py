@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,5 +31,7 @@ class LinuxSettings:
     """Where namespaces are named."""
     host_namespace: Path | None = None
     """The namespace with the underlay and QEMU's new taps; absent means this process's own."""
+    provider_bridges: Mapping[str, str] = field(default_factory=dict)
+    """The bridge, in the host's namespace, of each physical network that this host reaches, by its name."""
     sweep_interval_s: float = 600.0
     """How often everything is compared with what the kernel has."""
