@@ -19,6 +19,7 @@ from nephos_agent.guests import Guests
 from nephos_agent.host.registration import Registration
 from nephos_agent.metadata.source import MetadataSource
 from nephos_agent.metrics import Metrics
+from nephos_agent.network.abilities import Abilities
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_agent.networks import Networks
 from nephos_agent.server.admission import Admission
@@ -39,6 +40,10 @@ _NETWORKS_AT_A_TIME: Final = 4
 _BACKOFF: Final = Backoff(first_s=0.05, most_s=30.0)
 
 
+async def _no_abilities() -> Abilities:
+    return Abilities()
+
+
 @dataclass(frozen=True)
 class Host:
     """The drivers of a host. The network's is made with what its metadata service answers from."""
@@ -46,6 +51,7 @@ class Host:
     compute: ComputeDriver
     storage: StorageDriver
     make_network: Callable[[MetadataSource], NetworkDriver]
+    network_abilities: Callable[[], Awaitable[Abilities]] = _no_abilities
     close: Callable[[], Awaitable[None]] | None = None
     """Ends what the drivers share; called last."""
 
@@ -67,7 +73,13 @@ class Agent:
         )
         self._admission = Admission(self.watches, lambda: self._registration.size, lambda: self._registration.changed())
         self._registration = Registration(
-            config, kubernetes, self.watches, self.compute, self._storage, self._admission.allocated
+            config,
+            kubernetes,
+            self.watches,
+            self.compute,
+            self._storage,
+            self._admission.allocated,
+            host.network_abilities,
         )
         self._events = EventRecorder(kubernetes, "nephos-agent", config.host_name)
         steps = StepRunner(drivers, config.cloud_id, self.metrics.observe_step)

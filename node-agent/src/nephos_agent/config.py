@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -53,6 +54,8 @@ class Config:
     state_dir: Path = Path("/var/lib/nephos")
     run_dir: Path = Path("/run/nephos")
     limits: CapacityLimits = CapacityLimits()
+    provider_bridges: Mapping[str, str] = field(default_factory=dict)
+    """The bridge, in the host's own namespace, by which each physical network is reached, by its name."""
     sweep_every_s: float = 600.0
     """How often everything is compared, though no event asked for it."""
     shutdown_timeout_s: float = 60.0

@@ -16,6 +16,7 @@ from nephos_agent.launcher.supervisor import SupervisorLauncher
 from nephos_agent.launcher.systemd import SystemBus, SystemdLauncher
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import MetadataSource
+from nephos_agent.network import linux_abilities
 from nephos_agent.network.linux import LinuxNetwork
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_agent.network.settings import LinuxSettings
@@ -43,6 +44,7 @@ async def real_host(config: Config, real: RealHost) -> Host:
             host=config.host_name,
             underlay_address=config.host_address,
             run_dir=config.run_dir / "network",
+            provider_bridges=config.provider_bridges,
         )
         metadata.append(MetadataServer(source))
         return LinuxNetwork(settings, launcher, metadata[-1])
@@ -55,6 +57,7 @@ async def real_host(config: Config, real: RealHost) -> Host:
         compute=LibvirtDriver(real.libvirt_uri, config.cloud_id, platform),
         storage=LocalStorage(config.state_dir, config.cloud_id, ImageServiceSource(real.image_service_url, real.tls)),
         make_network=make_network,
+        network_abilities=lambda: asyncio.to_thread(linux_abilities.probe, config.host_address),
         close=close,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import structlog
@@ -22,12 +23,27 @@ from nephos_api.kube.client import connect
 
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., object])
+_PHYSICAL_NETWORK: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,29}[a-z0-9])?")
+"""As the API takes it (``PhysicalNetworkName``)."""
+_LONGEST_DEVICE_NAME: Final = 15
+"""IFNAMSIZ − 1 (if.h)."""
 _PATH = click.Path(path_type=Path)
 
 
 def _option(name: str, *, env: str = "", **attributes: Any) -> Callable[[F], F]:
     variable = env or "NEPHOS_" + name.upper().replace("-", "_")
     return click.option(f"--{name}", envvar=variable, show_envvar=True, **attributes)
+
+
+def _provider_bridges(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Return the bridge of each physical network."""
+    bridges = {}
+    for value in values:
+        name, _, bridge = value.partition("=")
+        if not _PHYSICAL_NETWORK.fullmatch(name) or not 0 < len(bridge) <= _LONGEST_DEVICE_NAME:
+            raise click.BadParameter(f"{value!r} is not the name of a network and of a bridge, such as public=br-ext")
+        bridges[name] = bridge
+    return bridges
 
 
 @click.command()
@@ -60,6 +76,14 @@ def _option(name: str, *, env: str = "", **attributes: Any) -> Callable[[F], F]:
 @_option("capacity-disk-gib", env="NEPHOS_AGENT_CAPACITY_DISK_GIB", type=int, default=None)
 @_option("shutdown-timeout-s", type=float, default=60.0, show_default=True, help="Before a guest's power is cut.")
 @_option("reboot-timeout-s", type=float, default=120.0, show_default=True, help="Before a guest's power is reset.")
+@_option(
+    "physical-network",
+    env="NEPHOS_PHYSICAL_NETWORKS",
+    multiple=True,
+    callback=_provider_bridges,
+    metavar="NAME=BRIDGE",
+    help="A network of the provider's, and this host's bridge to it; several are separated by spaces in the variable.",
+)
 @_option("drivers", type=click.Choice(DriverKind, case_sensitive=False), default=DriverKind.REAL, show_default=True)
 def main(**options: Any) -> None:
     """Run the agent of one host until it is told to end. What it started goes on without it."""
@@ -72,6 +96,7 @@ def main(**options: Any) -> None:
         run_dir=options["run_dir"],
         shutdown_timeout_s=options["shutdown_timeout_s"],
         reboot_timeout_s=options["reboot_timeout_s"],
+        provider_bridges=options["physical_network"],
         limits=CapacityLimits(options["capacity_vcpus"], options["capacity_memory_mib"], options["capacity_disk_gib"]),
     )
     is_real = options["drivers"] is DriverKind.REAL

@@ -14,6 +14,7 @@ from nephos_agent.agent import Agent, Host
 from nephos_agent.compute.memory import MemoryCompute
 from nephos_agent.compute.protocol import Domain
 from nephos_agent.config import Config
+from nephos_agent.network.abilities import Abilities
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.storage.memory import MemoryStorage
 from nephos_api.identity import mac_address, port_name
@@ -59,6 +60,8 @@ class World:
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     patience_s: float = 60.0
     """How long a guest may take to shut down or to reboot."""
+    provider_bridges: dict[str, str] = field(default_factory=dict)
+    abilities: Abilities = field(default_factory=Abilities)
     agent: Agent | None = None
     running: asyncio.Task[None] | None = None
 
@@ -71,8 +74,14 @@ class World:
             run_dir=self.state_dir,
             shutdown_timeout_s=self.patience_s,
             reboot_timeout_s=self.patience_s,
+            provider_bridges=self.provider_bridges,
         )
-        self.agent = Agent(config, self.api, Host(self.compute, self.storage, lambda _source: self.network))
+
+        async def network_abilities() -> Abilities:
+            return self.abilities
+
+        host = Host(self.compute, self.storage, lambda _source: self.network, network_abilities)
+        self.agent = Agent(config, self.api, host)
         self.running = asyncio.create_task(self.agent.run())
 
     async def end(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from nephos_agent.compute.protocol import ComputeFacts
 from nephos_agent.config import CapacityLimits, Config
+from nephos_agent.network.abilities import Abilities
 from nephos_api.resources.host import HostStatus, HypervisorType, Resources
 
 _ALWAYS: Final = frozenset({"COMPUTE_IMAGE_TYPE_QCOW2", "COMPUTE_IMAGE_TYPE_RAW", "COMPUTE_NET_VIF_MODEL_VIRTIO"})
@@ -36,6 +37,9 @@ _OWNED: Final = {
     "traits",
     "kernel_version",
     "agent_version",
+    "physical_networks",
+    "has_vlan",
+    "underlay_mtu",
 }
 
 
@@ -62,6 +66,7 @@ def host_status(
     old: HostStatus,
     config: Config,
     facts: ComputeFacts,
+    abilities: Abilities,
     *,
     size: Resources,
     allocated: Resources,
@@ -81,6 +86,9 @@ def host_status(
             "traits": traits(facts, cpu_flags),
             "kernel_version": kernel_version,
             "agent_version": config.version,
+            "physical_networks": tuple(sorted(config.provider_bridges)),
+            "has_vlan": abilities.has_vlan,
+            "underlay_mtu": abilities.underlay_mtu,
         }
     )
 

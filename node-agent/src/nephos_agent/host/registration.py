@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import structlog
 from nephos_agent.compute.protocol import ComputeDriver, ComputeFacts
 from nephos_agent.config import Config
 from nephos_agent.host import description
+from nephos_agent.network.abilities import Abilities
 from nephos_agent.storage.protocol import StorageDriver
 from nephos_agent.watches import Watches
 from nephos_api.errors import Conflict, NephosError
@@ -37,6 +38,7 @@ class Registration:
         compute: ComputeDriver,
         storage: StorageDriver,
         allocated: Callable[[], Resources],
+        network_abilities: Callable[[], Awaitable[Abilities]],
     ) -> None:
         self._config = config
         self._kubernetes = kubernetes
@@ -44,6 +46,8 @@ class Registration:
         self._compute = compute
         self._storage = storage
         self._allocated = allocated
+        self._network_abilities = network_abilities
+        self._abilities = Abilities()
         self._facts: ComputeFacts | None = None
         self._size: Resources | None = None
         self._changed = asyncio.Event()
@@ -58,8 +62,9 @@ class Registration:
         self._changed.set()
 
     async def learn(self) -> None:
-        """Ask the hypervisor and the disk what is there. Raises TemporaryFault while they do not answer."""
+        """Ask the hypervisor, the disk and the kernel what is there. Raises TemporaryFault while they do not answer."""
         facts = await self._compute.facts()
+        self._abilities = await self._network_abilities()
         self._facts = facts
         self._size = description.capacity(facts, await self._storage.capacity_gib(), self._config.limits)
 
@@ -92,6 +97,7 @@ class Registration:
             host.status,
             self._config,
             facts,
+            self._abilities,
             size=size,
             allocated=self._allocated(),
             kernel_version=platform.release(),
