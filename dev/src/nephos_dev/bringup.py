@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from nephos_dev import (
@@ -13,6 +14,7 @@ from nephos_dev import (
     files,
     hosts,
     install,
+    internet,
     processes,
     supervision,
     underlay,
@@ -29,6 +31,7 @@ _READY_TIMEOUT_S = 90
 _SCRIPTS = WORK_TREE / ".venv" / "bin"
 _OPERATOR = "nephos-operator"
 _IMAGE_SERVICE = "nephos-image-service"
+_INTERNET = "internet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ class BringUp:
         self._wait_services()
         self._wait_agents()
         if image:
-            with step(self.progress, "catalog: Flavor and Image tiny"):
+            with step(self.progress, "catalog: Flavor and Image tiny, Network public"):
                 install.install_catalog(self.cluster, image)
         self._check_rules()
 
@@ -123,7 +126,16 @@ class BringUp:
             *controlplane.programs(layout, binaries.folder_of(binaries.CONTROL_PLANE)),
             *operators,
             *((image_service,) if plan.image_service else ()),
+            *((self._internet(),) if self.hosts else ()),
             *(hosts.init_program(host) for host in self.hosts),
+        )
+
+    def _internet(self) -> Program:
+        layout = self.layout
+        return Program(
+            name=_INTERNET,
+            command=internet.command(layout, sys.executable, "-m", "nephos_dev.internet_server"),
+            log=layout.logs / "internet.log",
         )
 
     def _supervise(self) -> None:
@@ -164,10 +176,14 @@ class BringUp:
     def _start_hosts(self) -> None:
         if not self.hosts:
             return
+        with step(self.progress, "the outside: a router and a web server"):
+            internet.ensure(self.layout)
+            self.supervisor.start(_INTERNET)
         capacity = environment.divide(environment.measure_machine(self.layout.state), self.plan.hosts)
         with step(self.progress, f"hosts ({self.plan.hosts}): namespaces and libvirtd"):
             for host in self.hosts:
                 underlay.ensure_host_namespace(self.layout, host)
+                internet.ensure_host(self.layout, host)
                 hosts.write(self.layout, host, capacity, agent=self.plan.agents)
                 install.install_host(self.cluster, self.layout, host)
                 init = Supervisor(host.supervisor_socket)
@@ -176,6 +192,12 @@ class BringUp:
                 self.supervisor.start(host.name)
             for host in self.hosts:
                 self._wait_libvirtd(host)
+            self.supervisor.wait_ready(_INTERNET, self._probe_internet, timeout_s=_READY_TIMEOUT_S)
+
+    def _probe_internet(self) -> None:
+        asked = internet.execute(self.layout, "curl", "-sS", f"http://{internet.GATEWAYS[0][0]}/")
+        if asked.returncode:
+            raise NotYet(asked.stderr.strip())
 
     def _wait_libvirtd(self, host: HostLayout) -> None:
         def ready() -> None:

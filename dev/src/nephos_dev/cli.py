@@ -1,5 +1,7 @@
 """The command line of the local cloud."""
 
+import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from nephos_dev import internet
 from nephos_dev.attach import attach
 from nephos_dev.binaries import TOOLSETS, ensure
 from nephos_dev.claim import ClaimError
@@ -53,7 +56,7 @@ main.add_command(image)
 @click.option("--operators", default=1, show_default=True, help="How many replicas of the operator.")
 @click.option("--image-service/--no-image-service", default=True, show_default=True)
 @click.option("--agents/--no-agents", default=True, show_default=True, help="Without them hosts have libvirtd only.")
-@click.option("--catalog/--no-catalog", default=True, show_default=True, help="Flavor and Image tiny.")
+@click.option("--catalog/--no-catalog", default=True, show_default=True, help="Flavor and Image tiny, Network public.")
 @click.option("--control-plane-only", is_flag=True, help="etcd, API server, controller manager, kinds and policies.")
 @_reported
 def up(
@@ -120,6 +123,25 @@ def restart(components: tuple[str, ...]) -> None:
 def console(namespace: str, server: str) -> None:
     """Attach to the serial console of a Server's guest; Ctrl-] leaves."""
     attach(Cloud().terminal(namespace, server))
+
+
+@main.command("internet", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="COMMAND...", nargs=-1, type=click.UNPROCESSED, required=True)
+@_reported
+def outside(words: tuple[str, ...]) -> None:
+    """Run a command in the namespace that stands for the internet, as in: internet ping 203.0.113.10."""
+    line = internet.command(Cloud().layout, *words)
+    os.execvp(line[0], line)  # noqa: S606  # why: no shell is wanted, the command is the person's own
+
+
+@main.command()
+@_reported
+def routes() -> None:
+    """Teach the outside the IPv6 prefixes behind all Routers, which a provider's router would learn by BGP."""
+    cloud = Cloud()
+    routers = json.loads(cloud.kubectl("get", "routers.nephos.cloud", "--all-namespaces", "--output=json"))["items"]
+    for prefix, next_hop in internet.learn_routes(cloud.layout, routers).items():
+        _console.print(f"{prefix} by {next_hop}", highlight=False)
 
 
 @main.command()

@@ -7,7 +7,7 @@ import subprocess
 from functools import cached_property
 from pathlib import Path
 
-from nephos_dev import binaries, claim, hosts, processes, underlay
+from nephos_dev import binaries, claim, hosts, internet, processes, underlay
 from nephos_dev.bringup import CONTROL_PLANE_ONLY, BringUp, Plan
 from nephos_dev.cluster import Cluster
 from nephos_dev.console import Console
@@ -77,11 +77,13 @@ class Cloud:
         layout = self.layout
         with step(self._progress, "end all processes"):
             first = [self.supervisor.pid()] if self.supervisor.answers() else []
-            namespaces = (*hosts.mount_namespaces(self.hosts), *hosts.network_namespaces(self.hosts))
+            names = (*(host.netns for host in self.hosts), layout.internet_netns)
+            namespaces = (*hosts.mount_namespaces(self.hosts), *processes.network_namespaces(names))
             processes.end_all(namespaces, layout.state, first=first)
         with step(self._progress, "remove namespaces and interfaces"):
             for host in self.hosts:
                 underlay.remove_namespace(host.netns)
+            internet.remove(layout)
             underlay.remove_underlay(layout)
             underlay.release_namespace_folder()
         with step(self._progress, "remove state"):

@@ -140,12 +140,6 @@ def mount_namespaces(hosts: Sequence[HostLayout]) -> tuple[str, ...]:
     return tuple(processes.recorded_namespace(host.namespace_record) for host in hosts)
 
 
-def network_namespaces(hosts: Sequence[HostLayout]) -> tuple[str, ...]:
-    """Return the network namespaces of those hosts that have one, as /proc names them."""
-    paths = (Path("/run/netns") / host.netns for host in hosts)
-    return tuple(f"net:[{path.stat().st_ino}]" for path in paths if path.exists())
-
-
 def execute(host: HostLayout, init_pid: int, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a command inside the host and return how it ended, with its output."""
     enter = ["nsenter", f"--target={init_pid}", "--net", "--mount", "--uts", "--root", f"--wd={host.root}"]

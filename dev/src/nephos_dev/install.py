@@ -18,6 +18,7 @@ from nephos_dev.waiting import NotYet, wait_for
 CRD_FOLDER = WORK_TREE / "crds" / "yaml"
 CHART_FILES = WORK_TREE / "charts" / "nephos" / "files"
 CATALOG_NAMESPACE = "nephos-catalog"
+CATALOG_EXAMPLE = WORK_TREE / "examples" / "catalog.yaml"
 AGENT_ACCOUNT = "nephos-agent"
 _WEBHOOK_FILE = "webhook.yaml"
 _RULES_TIMEOUT_S = 60
@@ -103,7 +104,7 @@ def point_at(configuration: Mapping[str, Any], url: str, authority: bytes) -> di
 
 
 def install_catalog(cluster: Cluster, image: BuiltImage) -> None:
-    """Apply the catalog: its reader role for everyone who can log in, Flavor and Image `tiny`.
+    """Apply the catalog: its reader role for everyone who can log in, Flavor and Image `tiny`, the Network `public`.
 
     An Image of older bytes makes way: its source cannot be changed, and Servers made from it do not need it.
     """
@@ -112,7 +113,7 @@ def install_catalog(cluster: Cluster, image: BuiltImage) -> None:
     known = cluster.try_kubectl("get", "images.nephos.cloud", "tiny", *told)
     if known.returncode == 0 and known.stdout != wanted["spec"]["source"]["url"]:
         cluster.kubectl("delete", "images.nephos.cloud", "tiny", f"--namespace={CATALOG_NAMESPACE}", "--timeout=30s")
-    cluster.apply_objects(*catalog_reader(), flavor, wanted)
+    cluster.apply_objects(*catalog_reader(), flavor, wanted, *public_network())
 
 
 def catalog_reader() -> tuple[dict[str, Any], ...]:
@@ -140,6 +141,12 @@ def tiny(image: BuiltImage) -> tuple[dict[str, Any], ...]:
         "source": {"url": f"file://{image.path}", "sha256": image.sha256},
     }
     return flavor, resource
+
+
+def public_network() -> tuple[dict[str, Any], ...]:
+    """Return the external Network `public` and its Subnets, as the example of a catalog has them."""
+    documents = yaml.safe_load_all(CATALOG_EXAMPLE.read_text())
+    return tuple(document for document in documents if document["metadata"]["name"] in {"public", "public-v4"})
 
 
 def install_host(cluster: Cluster, layout: Layout, host: HostLayout) -> None:

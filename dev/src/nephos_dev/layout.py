@@ -194,6 +194,11 @@ class Layout:
         return f"{self.name}-ul"
 
     @property
+    def internet_netns(self) -> str:
+        """The namespace that stands for the world outside of the cloud."""
+        return f"{self.name}-internet"
+
+    @property
     def ports(self) -> Ports:
         """The ports of this slot."""
         base = _FIRST_PORT + self.slot * _PORTS_PER_SLOT

@@ -9,6 +9,7 @@ from nephos_dev.waiting import NotYet, wait_for
 
 MARK = "NEPHOS_DEV_STATE"  # in the environment of every process that a cloud's supervisor started
 _PROC = Path("/proc")
+_NAMED_NAMESPACES = Path("/run/netns")
 _GONE_TIMEOUT_S = 30
 
 
@@ -41,6 +42,12 @@ def recorded_namespace(record: Path) -> str:
         return ""
     namespace, _, boot = record.read_text().strip().partition(" ")
     return namespace if boot == boot_id() else ""
+
+
+def network_namespaces(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the named network namespaces that are there, as /proc names them."""
+    paths = (_NAMED_NAMESPACES / name for name in names)
+    return tuple(f"net:[{path.stat().st_ino}]" for path in paths if path.exists())
 
 
 def end_all(namespaces: Iterable[str], state: Path | None = None, *, first: Iterable[int] = ()) -> None:

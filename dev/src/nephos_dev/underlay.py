@@ -23,28 +23,41 @@ def ensure_underlay(layout: Layout) -> None:
     if not _BRIDGE_FILTER.is_dir():
         # Security of bridged frames rests on it, and unlike other modules nothing loads it on demand.
         subprocess.run(["modprobe", "br_netfilter"], check=True, capture_output=True)
-    _ensure_namespace(layout.underlay_netns)
+    ensure_namespace(layout.underlay_netns)
     with IPRoute() as machine, NetNS(layout.underlay_netns) as underlay:
         if not underlay.link_lookup(ifname=_BRIDGE):
             underlay.link("add", ifname=_BRIDGE, kind="bridge")
-            underlay.link("set", index=_index(underlay, _BRIDGE), state="up")
+            underlay.link("set", index=index_of(underlay, _BRIDGE), state="up")
         if not machine.link_lookup(ifname=layout.underlay_interface):
             peer = {"ifname": "machine", "net_ns_fd": layout.underlay_netns}
             machine.link("add", ifname=layout.underlay_interface, kind="veth", peer=peer)
-        underlay.link("set", index=_index(underlay, "machine"), master=_index(underlay, _BRIDGE), state="up")
+        underlay.link("set", index=index_of(underlay, "machine"), master=index_of(underlay, _BRIDGE), state="up")
         _configure(machine, layout.underlay_interface, layout.gateway, layout.underlay.prefixlen)
 
 
 def ensure_host_namespace(layout: Layout, host: HostLayout) -> None:
     """Make a host's network namespace with its leg on the underlay, as far as they are missing."""
-    _ensure_namespace(host.netns)
+    ensure_namespace(host.netns)
     with NetNS(layout.underlay_netns) as underlay, NetNS(host.netns) as namespace:
         if not namespace.link_lookup(ifname=_HOST_INTERFACE):
             peer = {"ifname": _HOST_INTERFACE, "net_ns_fd": host.netns}
             underlay.link("add", ifname=host.name, kind="veth", peer=peer)
-        underlay.link("set", index=_index(underlay, host.name), master=_index(underlay, _BRIDGE), state="up")
+        underlay.link("set", index=index_of(underlay, host.name), master=index_of(underlay, _BRIDGE), state="up")
         _configure(namespace, _HOST_INTERFACE, host.address, host.prefix_length)
         namespace.route("replace", dst="default", gateway=str(layout.gateway))
+
+
+def ensure_namespace(name: str) -> None:
+    """Make a network namespace unless it is there; its loopback is up."""
+    if name not in netns.listnetns():
+        netns.create(name)
+    with NetNS(name) as namespace:
+        namespace.link("set", index=index_of(namespace, "lo"), state="up")
+
+
+def index_of(route: IPRoute, interface: str) -> int:
+    """Return the index of an interface that is there."""
+    return int(route.link_lookup(ifname=interface)[0])
 
 
 def remove_underlay(layout: Layout) -> None:
@@ -73,18 +86,7 @@ def release_namespace_folder() -> None:
         _NETNS_FOLDER.rmdir()
 
 
-def _ensure_namespace(name: str) -> None:
-    if name not in netns.listnetns():
-        netns.create(name)
-    with NetNS(name) as namespace:
-        namespace.link("set", index=_index(namespace, "lo"), state="up")
-
-
 def _configure(route: IPRoute, interface: str, address: IPv4Address, prefix_length: int) -> None:
-    index = _index(route, interface)
+    index = index_of(route, interface)
     route.addr("replace", index=index, address=str(address), prefixlen=prefix_length)
     route.link("set", index=index, state="up")
-
-
-def _index(route: IPRoute, interface: str) -> int:
-    return int(route.link_lookup(ifname=interface)[0])
