@@ -56,7 +56,11 @@ class FloatingIPPhase(StrEnum):
 
 
 class FloatingIPStatus(Status):
-    """The operator owns everything but phase and conditions, which are the agent's while status.host is set."""
+    """The operator owns everything but phase and conditions, which are the agent's while status.host is set.
+
+    Once the deletion of a FloatingIP was asked for, that agent ends what it does for it, and says so by the condition
+    Released: only then another may have the address.
+    """
 
     phase: FloatingIPPhase | None = None
     """Down, Active or Error."""

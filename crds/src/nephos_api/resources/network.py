@@ -103,8 +103,9 @@ class SubnetView(ApiModel):
     """Its addresses."""
     gateway: IPAddress | None = None
     """The default router that guests are told."""
-    service_address: IPAddress
-    """Where DHCP, DNS and metadata answer on every host."""
+    service_address: IPAddress | None = None
+    """Where DHCP, DNS and metadata answer on every host; absent where nothing does: on a provider's network without
+    DHCP."""
     dhcp: bool = True
     """Whether guests are served by DHCP."""
     dns_servers: Annotated[tuple[IPAddress, ...], Field(max_length=8)] = ()

@@ -109,7 +109,7 @@ def network_data(guest: Guest) -> dict[str, Any]:
     for nic in guest.nics:
         for allocation, subnet in _allocations(nic):
             networks.append(_network(f"network{len(networks)}", nic, allocation, subnet))
-            resolvers |= dict.fromkeys(subnet.dns_servers or (subnet.service_address,))
+            resolvers |= dict.fromkeys(subnet.dns_servers or filter(None, (subnet.service_address,)))
     return {
         "links": [_link(nic) for nic in guest.nics],
         "networks": networks,
@@ -206,7 +206,7 @@ def _network(network_id: str, nic: GuestNic, allocation: Allocation, subnet: Sub
 
 
 def _routes(subnet: SubnetView) -> list[dict[str, str]]:
-    everywhere = "::/0" if is_ipv6(subnet.service_address) else "0.0.0.0/0"
+    everywhere = "::/0" if ip_network(subnet.cidr).version == 6 else "0.0.0.0/0"
     routes = [(everywhere, subnet.gateway)] if subnet.gateway else []
     routes += [(route.destination, route.next_hop) for route in subnet.host_routes]
     networks = ((ip_network(destination), next_hop) for destination, next_hop in routes)

@@ -93,7 +93,9 @@ def local_ports(network: HostNetwork, host: str) -> dict[str, str]:
 
 def _network_facts(network: HostNetwork, names: NetworkNames, context: HostContext) -> list[Fact]:
     addresses = {f"{METADATA_IPV4}/32", f"{METADATA_IPV6}/64"} | {
-        f"{subnet.service_address}/{ip_network(subnet.cidr).prefixlen}" for subnet in network.subnets
+        f"{subnet.service_address}/{ip_network(subnet.cidr).prefixlen}"
+        for subnet in network.subnets
+        if subnet.service_address
     }
     result: list[Fact] = []
     if network.vni is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
 from nephos_agent.network.addresses import METADATA_IPV4, is_ipv6
@@ -58,12 +58,9 @@ def configuration(network: HostNetwork, names: NetworkNames, run_dir: str) -> st
     ]
     for number, subnet in enumerate(sorted(network.subnets, key=lambda subnet: subnet.uid)):
         lines += _reverse_zone(subnet)
-        if subnet.dhcp:
-            lines += (
-                _ipv6_lines(subnet, f"s{number}")
-                if is_ipv6(subnet.service_address)
-                else _ipv4_lines(subnet, f"s{number}")
-            )
+        if subnet.dhcp and subnet.service_address:
+            lines_of = _ipv6_lines if is_ipv6(subnet.service_address) else _ipv4_lines
+            lines += lines_of(subnet, subnet.service_address, f"s{number}")
     return "\n".join(lines) + "\n"
 
 
@@ -97,9 +94,9 @@ def _host_names(port: HostPort) -> list[str]:
     return [name] if _LABEL.fullmatch(name) and len(name) <= 63 else []
 
 
-def _ipv4_lines(subnet: SubnetView, tag: str) -> list[str]:
+def _ipv4_lines(subnet: SubnetView, service_address: str, tag: str) -> list[str]:
     network = ip_network(subnet.cidr)
-    routes = [(METADATA_IPV4 + "/32", subnet.service_address)]
+    routes = [(METADATA_IPV4 + "/32", service_address)]
     routes += [(route.destination, route.next_hop) for route in subnet.host_routes if not is_ipv6(route.next_hop)]
     lines = [f"dhcp-range=set:{tag},{network.network_address},static,{network.netmask},{LEASE_S}"]
     # A client that takes classless routes ignores the router option (RFC 3442): the default route is in both.
@@ -111,16 +108,14 @@ def _ipv4_lines(subnet: SubnetView, tag: str) -> list[str]:
     flat = ",".join(f"{destination},{next_hop}" for destination, next_hop in routes)
     lines.append(f"dhcp-option=tag:{tag},option:classless-static-route,{flat}")
     lines.append(f"dhcp-option=tag:{tag},{_MICROSOFT_CLASSLESS_ROUTES},{flat}")
-    servers = ",".join(server for server in subnet.dns_servers if not is_ipv6(server)) or subnet.service_address
+    servers = ",".join(server for server in subnet.dns_servers if not is_ipv6(server)) or service_address
     lines.append(f"dhcp-option=tag:{tag},option:dns-server,{servers}")
     return lines
 
 
-def _ipv6_lines(subnet: SubnetView, tag: str) -> list[str]:
+def _ipv6_lines(subnet: SubnetView, service_address: str, tag: str) -> list[str]:
     network = ip_network(subnet.cidr)
-    servers = ",".join(f"[{server}]" for server in subnet.dns_servers if is_ipv6(server)) or (
-        f"[{subnet.service_address}]"
-    )
+    servers = ",".join(f"[{server}]" for server in subnet.dns_servers if is_ipv6(server)) or f"[{service_address}]"
     return [
         "enable-ra",
         # The service is no router: lifetime 0 keeps it out of the guests' default routes.
@@ -133,7 +128,7 @@ def _ipv6_lines(subnet: SubnetView, tag: str) -> list[str]:
 def _reverse_zone(subnet: SubnetView) -> list[str]:
     """Return the line that keeps questions for the subnet's own addresses from leaving the host."""
     network = ip_network(subnet.cidr)
-    step = 4 if ip_address(subnet.service_address).version == 6 else 8
+    step = 4 if network.version == 6 else 8
     if network.prefixlen % step:
         return []
     return [f"local=/{_reverse_name(subnet.cidr)}/"]
