@@ -11,6 +11,8 @@ CLEANED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Project", {}),
     ("Network", {}),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}),
+    ("Router", {}),
+    ("FloatingIP", {"externalNetwork": "public"}),
     ("Port", {"network": "blue"}),
     ("Server", {"flavor": "tiny", "image": "tiny"}),
     ("Image", {"source": {"url": "https://example.org/a"}, "format": "raw"}),

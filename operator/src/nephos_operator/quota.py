@@ -20,6 +20,8 @@ COUNTED_KINDS: Final = {
     "Network": "networks",
     "Subnet": "subnets",
     "Port": "ports",
+    "Router": "routers",
+    "FloatingIP": "floating_ips",
 }
 """Kinds of which a project may have only so many, and the quota's field that says how many."""
 

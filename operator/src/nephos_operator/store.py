@@ -9,12 +9,14 @@ from typing import Any, Final
 from nephos_api.metadata import Key, Resource
 from nephos_api.resources import (
     Flavor,
+    FloatingIP,
     Host,
     Image,
     KeyPair,
     Network,
     Port,
     Project,
+    Router,
     Server,
     ServerAction,
     ServerGroup,
@@ -22,6 +24,7 @@ from nephos_api.resources import (
 )
 from nephos_operator.kinds import Namespace
 from nephos_operator.references import referenced_keys
+from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
 from nephos_operator.table import Index, Table, version
 
 
@@ -102,6 +105,8 @@ class Store:
             },
         )
         self.ports = Table(Port, _PORT_INDICES)
+        self.routers = Table(Router, ROUTER_INDICES)
+        self.floating_ips = Table(FloatingIP, FLOATING_IP_INDICES)
         self.server_groups = Table(ServerGroup, {"namespace": _namespace})
         self.servers = Table(Server, _SERVER_INDICES)
         self.server_actions = Table(
@@ -122,6 +127,8 @@ class Store:
                 self.key_pairs,
                 self.networks,
                 self.subnets,
+                self.routers,
+                self.floating_ips,
                 self.server_groups,
                 self.servers,
                 self.ports,

@@ -9,7 +9,17 @@ import structlog
 from pydantic import ValidationError
 
 from nephos_api.metadata import GROUP, VERSION, Resource
-from nephos_api.resources import KeyPair, Network, Port, Server, ServerAction, ServerGroup, Subnet
+from nephos_api.resources import (
+    FloatingIP,
+    KeyPair,
+    Network,
+    Port,
+    Router,
+    Server,
+    ServerAction,
+    ServerGroup,
+    Subnet,
+)
 from nephos_operator.addressing import AddressBook
 from nephos_operator.admission.rules import Cloud, refusal
 from nephos_operator.metrics import Metrics
@@ -17,7 +27,17 @@ from nephos_operator.store import Store
 
 log = structlog.get_logger(__name__)
 
-KINDS: Final[tuple[type[Resource], ...]] = (Server, Network, Subnet, Port, KeyPair, ServerGroup, ServerAction)
+KINDS: Final[tuple[type[Resource], ...]] = (
+    Server,
+    Network,
+    Subnet,
+    Router,
+    FloatingIP,
+    Port,
+    KeyPair,
+    ServerGroup,
+    ServerAction,
+)
 """Kinds that the webhook looks at; charts/nephos/files/webhook.yaml sends them, each to /<plural>."""
 
 REFUSED: Final = 403

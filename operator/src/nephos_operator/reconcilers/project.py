@@ -17,7 +17,9 @@ from nephos_operator.verdict import Problem, Waits
 
 EMPTIED_IN_ORDER: Final = (
     ("ServerAction",),
+    ("FloatingIP",),
     ("Server",),
+    ("Router",),
     ("Port",),
     ("Subnet",),
     ("Network",),

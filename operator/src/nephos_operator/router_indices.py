@@ -1,0 +1,85 @@
+"""How Routers and FloatingIPs are filed: by what they name, what they hold, and who carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Final
+
+from nephos_api.metadata import CATALOG_NAMESPACE, Key
+from nephos_api.resources import FloatingIP, Router
+from nephos_operator.table import Index
+
+
+def external_keys(resource: Router | FloatingIP) -> tuple[Key, ...]:
+    """Return where the external Network may be that the object names: in its own namespace, or in the catalog."""
+    name = resource.spec.external_network
+    if name is None:
+        return ()
+    return tuple(Key("Network", namespace, name) for namespace in (resource.metadata.namespace, CATALOG_NAMESPACE))
+
+
+def targets(floating_ip: FloatingIP) -> tuple[Key, ...]:
+    """Return the Server or Port that the FloatingIP names."""
+    namespace, spec = floating_ip.metadata.namespace, floating_ip.spec
+    if spec.port is not None:
+        return (Key("Port", namespace, spec.port),)
+    return (Key("Server", namespace, spec.server),) if spec.server is not None else ()
+
+
+def is_unbound(floating_ip: FloatingIP) -> bool:
+    """Tell whether it should stand for somebody, and does not."""
+    return bool(targets(floating_ip)) and floating_ip.status.router_uid is None
+
+
+def _value(value: Hashable | None) -> Iterable[Hashable]:
+    return () if value is None else (value,)
+
+
+def _external_uid(router: Router) -> Iterable[Hashable]:
+    return (router.status.external.network_uid,) if router.status.external else ()
+
+
+def _named_subnets(router: Router) -> Iterable[Hashable]:
+    named = {*router.spec.subnets, *(leg.subnet for leg in router.status.legs)}
+    return {(router.metadata.namespace, name) for name in named}
+
+
+def _external_addresses(router: Router) -> Iterable[Hashable]:
+    external = router.status.external
+    return {(held.subnet_uid, held.address) for held in external.addresses} if external else ()
+
+
+def _floating_address(floating_ip: FloatingIP) -> Iterable[Hashable]:
+    status = floating_ip.status
+    return ((status.subnet_uid, status.address),) if status.subnet_uid and status.address else ()
+
+
+ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
+    "namespace": lambda router: (router.metadata.namespace,),
+    "subnet": _named_subnets,
+    "leg_subnet_uid": lambda router: {leg.subnet_uid for leg in router.status.legs},
+    "leg_network_uid": lambda router: {leg.network_uid for leg in router.status.legs},
+    "external": external_keys,
+    "external_uid": _external_uid,
+    "external_subnet_uid": lambda router: {subnet_uid for subnet_uid, _ in _external_addresses(router)},
+    "address": _external_addresses,
+    "vni": lambda router: _value(router.status.transit_vni),
+    "gateway_host": lambda router: _value(router.status.gateway_host),
+    "without_gateway": lambda router: (
+        (True,) if router.spec.external_network and not router.status.gateway_host else ()
+    ),
+}
+
+FLOATING_IP_INDICES: Final[dict[str, Index[FloatingIP]]] = {
+    "namespace": lambda floating_ip: (floating_ip.metadata.namespace,),
+    "external": external_keys,
+    "network_uid": lambda floating_ip: _value(floating_ip.status.network_uid),
+    "subnet_uid": lambda floating_ip: _value(floating_ip.status.subnet_uid),
+    "address": _floating_address,
+    "port_uid": lambda floating_ip: _value(floating_ip.status.port_uid),
+    "router_uid": lambda floating_ip: _value(floating_ip.status.router_uid),
+    "host": lambda floating_ip: _value(floating_ip.status.host),
+    "target": targets,
+    "unbound": lambda floating_ip: external_keys(floating_ip) if is_unbound(floating_ip) else (),
+    "unaddressed": lambda floating_ip: () if floating_ip.status.address else external_keys(floating_ip),
+}
