@@ -44,9 +44,9 @@ def _named_subnets(router: Router) -> Iterable[Hashable]:
     return {(router.metadata.namespace, name) for name in named}
 
 
-def _external_addresses(router: Router) -> Iterable[Hashable]:
+def _external_addresses(router: Router) -> frozenset[tuple[str, str]]:
     external = router.status.external
-    return {(held.subnet_uid, held.address) for held in external.addresses} if external else ()
+    return frozenset((held.subnet_uid, held.address) for held in external.addresses) if external else frozenset()
 
 
 def _floating_address(floating_ip: FloatingIP) -> Iterable[Hashable]:
