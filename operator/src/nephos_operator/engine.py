@@ -17,7 +17,17 @@ from nephos_api.reconcile.result import Done, Result
 from nephos_operator import routing
 from nephos_operator.context import Context
 from nephos_operator.metrics import Metrics
-from nephos_operator.reconcilers import host, network, port, project, server, server_action, simple, subnet
+from nephos_operator.reconcilers import (
+    host,
+    network,
+    port,
+    project,
+    security_group,
+    server,
+    server_action,
+    simple,
+    subnet,
+)
 from nephos_operator.store import Change
 from nephos_operator.sweep import sweep
 
@@ -33,6 +43,7 @@ RECONCILERS: Final[Mapping[str, Reconciler]] = {
     "ServerGroup": simple.reconcile_server_group,
     "Network": network.reconcile,
     "Subnet": subnet.reconcile,
+    "SecurityGroup": security_group.reconcile,
     "Port": port.reconcile,
     "Server": server.reconcile,
     "ServerAction": server_action.reconcile,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from nephos_api.model import wire_name
+from nephos_api.resources import SecurityGroup
 from nephos_api.resources.project import Quota
 from nephos_operator.store import Store
 from nephos_operator.verdict import Stalls
@@ -22,6 +23,7 @@ COUNTED_KINDS: Final = {
     "Port": "ports",
     "Router": "routers",
     "FloatingIP": "floating_ips",
+    "SecurityGroup": "security_groups",
 }
 """Kinds of which a project may have only so many, and the quota's field that says how many."""
 
@@ -36,7 +38,13 @@ def usage(namespace: str, store: Store) -> dict[str, int]:
         servers = store.servers.count("flavor", (namespace, flavor.metadata.name))
         cores += servers * flavor.spec.vcpus
         ram_mib += servers * flavor.spec.memory_mib
-    return amounts | {"cores": cores, "ram_mib": ram_mib}
+    groups = store.security_groups.by("namespace", namespace)
+    return amounts | {"cores": cores, "ram_mib": ram_mib, "security_group_rules": sum(map(rule_count, groups))}
+
+
+def rule_count(group: SecurityGroup) -> int:
+    """Return how many rules the group has, those of defaultRules included."""
+    return len(group.spec.rules) + len(group.spec.default_rules)
 
 
 def exceeded(project: str, quota: Quota, used: Amounts, asked: Amounts) -> Stalls | None:

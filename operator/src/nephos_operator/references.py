@@ -12,6 +12,7 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.project import ProjectPhase
 from nephos_api.resources.server import NetworkInterface
 from nephos_api.resources.subnet import SubnetPhase
+from nephos_operator.security_groups import group_keys, resolve_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Resolved:
 
 
 def referenced_keys(server: Server) -> frozenset[Key]:
-    """Return the keys of all objects that the Server refers to, found or not; an Image in both places it may be."""
+    """Return the keys of all objects that the Server refers to, found or not; in both places where it may be."""
     namespace = server.metadata.namespace
     spec = server.spec
     keys = {
@@ -54,6 +55,7 @@ def referenced_keys(server: Server) -> frozenset[Key]:
         Key("Image", CATALOG_NAMESPACE, spec.image),
         *(Key("Network", namespace, interface.network) for interface in spec.networks),
         *(Key("KeyPair", namespace, name) for name in spec.key_pairs),
+        *group_keys(namespace, spec.security_groups),
     }
     if spec.server_group:
         keys.add(Key("ServerGroup", namespace, spec.server_group))
@@ -93,20 +95,19 @@ def resolve(server: Server, store: Store) -> Resolved | Problem:
     group = _group(server, store)
     if isinstance(group, Waits | Stalls):
         return group
-    key_pairs = []
-    for name in server.spec.key_pairs:
-        key = Key("KeyPair", server.metadata.namespace, name)
-        key_pair = usable(store.key_pairs.find(key), key, "spec.keyPairs")
-        if not isinstance(key_pair, KeyPair):
-            return key_pair
-        key_pairs.append(key_pair)
+    key_pairs = _key_pairs(server, store)
+    if isinstance(key_pairs, Waits):
+        return key_pairs
+    groups = resolve_groups(server.metadata.namespace, server.spec.security_groups, (), "spec.securityGroups", store)
+    if groups.missing:
+        return groups.missing[0]
     interfaces = []
     for interface in server.spec.networks:
         planned = interface_plan(server.metadata.namespace, interface, store)
         if not isinstance(planned, InterfacePlan):
             return planned
         interfaces.append(planned)
-    return Resolved(project, flavor, image, tuple(key_pairs), group, tuple(interfaces))
+    return Resolved(project, flavor, image, key_pairs, group, tuple(interfaces))
 
 
 def usable(found: R | None, key: Key, field: str) -> R | Waits:
@@ -179,6 +180,17 @@ def _group(server: Server, store: Store) -> ServerGroup | Problem | None:
         return None
     key = Key("ServerGroup", server.metadata.namespace, server.spec.server_group)
     return usable(store.server_groups.find(key), key, "spec.serverGroup")
+
+
+def _key_pairs(server: Server, store: Store) -> tuple[KeyPair, ...] | Waits:
+    found = []
+    for name in server.spec.key_pairs:
+        key = Key("KeyPair", server.metadata.namespace, name)
+        key_pair = usable(store.key_pairs.find(key), key, "spec.keyPairs")
+        if isinstance(key_pair, Waits):
+            return key_pair
+        found.append(key_pair)
+    return tuple(found)
 
 
 def _too_small(flavor: Flavor, image: Image, field: str, has: int, needs: int) -> Stalls:

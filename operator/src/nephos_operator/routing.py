@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
-from nephos_api.resources import Host, Network, Port, Project, Server, Subnet
+from nephos_api.resources import Host, Network, Port, Project, SecurityGroup, Server, Subnet
 from nephos_api.resources.server import ServerPhase
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
+from nephos_operator.security_groups import DEFAULT
 from nephos_operator.store import Change, Store
 
 Wake = tuple[Key, float]
@@ -102,7 +103,14 @@ def _project(old: Project | None, new: Project | None, store: Store) -> Iterable
     if _project_facts(old) == _project_facts(new):
         return
     name = Change(old, new).subject.metadata.name
-    for table in (store.networks, store.subnets, store.key_pairs, store.server_groups, store.server_actions):
+    for table in (
+        store.networks,
+        store.subnets,
+        store.key_pairs,
+        store.server_groups,
+        store.server_actions,
+        store.security_groups,
+    ):
         yield from _keys(table.by("namespace", name))
     yield from _keys(store.servers.by("unplaced", name))
     yield from _keys(port for port in store.ports.by("namespace", name) if not port.spec.allocations)
@@ -154,7 +162,38 @@ def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Ke
     yield from (key for key in _keys(store.subnets.by("network", named)) if key != subnet.key)
 
 
+_group_facts = _facts("uid", "is_deleting")
+
+
+def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store: Store) -> Iterable[Key]:
+    if _group_facts(old) == _group_facts(new):
+        return
+    subject = Change(old, new).subject
+    namespace, name = subject.metadata.namespace, subject.metadata.name
+    yield from _keys(store.security_groups.by("remote", (namespace, name)))
+    yield from _keys(store.servers.by("names_group", subject.key))
+    for port in store.ports.by("names_group", subject.key):
+        yield port.key
+        if port.spec.server is not None:
+            yield store.servers.key(port.spec.server, port.metadata.namespace)
+    if new is None and name == DEFAULT:
+        yield store.projects.key(namespace or "")
+
+
+_filter_facts = _facts("spec.security_groups", "spec.port_security")
+
+
+def _left_groups(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
+    """The groups that the Port has no more: one that is being deleted may have waited for that."""
+    left = set(old.spec.security_group_references if old else ())
+    left -= set(new.spec.security_group_references if new else ())
+    return (store.security_groups.key(reference.name, reference.namespace) for reference in left)
+
+
 def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
+    yield from _left_groups(old, new, store)
+    if new is not None and new.spec.server is not None and _filter_facts(old) != _filter_facts(new):
+        yield store.servers.key(new.spec.server, new.metadata.namespace)
     if new is not None:
         for allocation in new.spec.allocations:
             claimants = store.ports.by("address", (allocation.subnet_uid, allocation.address))
@@ -210,6 +249,7 @@ _RULES: Final[dict[str, Rule]] = {
     "ServerGroup": _referred,
     "Network": _network,
     "Subnet": _subnet,
+    "SecurityGroup": _security_group,
     "Port": _port,
     "Server": _server,
     "Host": _host,

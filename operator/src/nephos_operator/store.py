@@ -17,6 +17,7 @@ from nephos_api.resources import (
     Port,
     Project,
     Router,
+    SecurityGroup,
     Server,
     ServerAction,
     ServerGroup,
@@ -25,6 +26,7 @@ from nephos_api.resources import (
 from nephos_operator.kinds import Namespace
 from nephos_operator.references import referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
+from nephos_operator.security_groups import group_keys
 from nephos_operator.table import Index, Table, version
 
 
@@ -67,10 +69,17 @@ _SERVER_INDICES: Final[dict[str, Index[Server]]] = {
     "host": lambda server: _value(server.status.host),
     "group": lambda server: _value(server.spec.server_group and (server.metadata.namespace, server.spec.server_group)),
     "flavor": lambda server: ((server.metadata.namespace, server.spec.flavor),),
+    "names_group": lambda server: group_keys(server.metadata.namespace, server.spec.security_groups),
     "waits_for": lambda server: () if server.status.host else referenced_keys(server),
     "unplaced": lambda server: () if server.status.host else (server.metadata.namespace,),
     "reason": _reason,
 }
+
+
+def _remote_groups(group: SecurityGroup) -> Iterable[Hashable]:
+    rules = (*group.spec.rules, *group.spec.default_rules)
+    return {(group.metadata.namespace, rule.remote_group) for rule in rules if rule.remote_group}
+
 
 _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "namespace": _namespace,
@@ -79,6 +88,8 @@ _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
     "address": lambda port: {(a.subnet_uid, a.address) for a in port.spec.allocations},
     "server_uid": lambda port: _value(port.spec.server_uid),
+    "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
+    "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),
     "unallocated": lambda port: () if port.spec.allocations else ((port.metadata.namespace, port.spec.network),),
 }
 
@@ -104,6 +115,7 @@ class Store:
                 "network": lambda subnet: ((subnet.metadata.namespace, subnet.spec.network),),
             },
         )
+        self.security_groups = Table(SecurityGroup, {"namespace": _namespace, "remote": _remote_groups})
         self.ports = Table(Port, _PORT_INDICES)
         self.routers = Table(Router, ROUTER_INDICES)
         self.floating_ips = Table(FloatingIP, FLOATING_IP_INDICES)
@@ -131,6 +143,7 @@ class Store:
                 self.floating_ips,
                 self.server_groups,
                 self.servers,
+                self.security_groups,
                 self.ports,
                 self.server_actions,
             )

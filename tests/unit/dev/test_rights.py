@@ -13,7 +13,7 @@ WRITES = {"create", "update", "patch", "delete", "deletecollection", "*"}
 TENANTS = ("nephos-reader", "nephos-member", "nephos-admin")
 STATUS_WRITERS = {
     "nephos-operator": {kind.info.plural for kind in KINDS} - {"images"},
-    "nephos-agent": {"hosts", "servers", "serveractions", "ports"},
+    "nephos-agent": {"hosts", "servers", "serveractions", "ports", "floatingips"},
     "nephos-image-service": {"images"},
 }
 

@@ -12,7 +12,7 @@ from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import KINDS, Network, Port, Project, Server
 
 World = Any
-STEPS_OF_A_LIFE = 150
+STEPS_OF_A_LIFE = 160
 """Two a write: before it, and after it before its answer."""
 
 

@@ -70,7 +70,7 @@ async def test_a_project_that_ends_takes_everything_along_in_order(cloud: World)
     assert await cloud.gone(Project, "demo")
     assert await cloud.gone(Namespace, "demo")
     deleted = [write.address.plural for write in cloud.kube.writes[before:] if write.verb == "delete"]
-    order = ["projects", "servers", "ports", "subnets", "networks", "keypairs", "namespaces"]
+    order = ["projects", "servers", "ports", "subnets", "networks", "keypairs", "securitygroups", "namespaces"]
     assert sorted(set(deleted), key=deleted.index) == order
 
 

@@ -16,19 +16,26 @@ UNDER_WAY_S: Final = 1.0
 
 
 async def release(
-    resource: Resource, phase: StrEnum, users: list[Key], context: Context, *, is_promised: bool
+    resource: Resource,
+    phase: StrEnum | None,
+    users: list[Key],
+    context: Context,
+    *,
+    is_promised: bool = False,
+    remedy: str = "delete the Servers or Ports first",
 ) -> Result:
-    """Let the object go once nobody uses it; ``phase`` is the one that it shows until then.
+    """Let the object go once nobody uses it; ``phase`` is the one that it shows until then, where its kind has one.
 
-    ``is_promised``: a Port that will use it is being made, and is not known yet.
+    ``is_promised``: a Port that will use it is being made, and is not known yet. ``remedy`` says what a person can do.
     """
     if users:
-        held = Waits("InUse", f"is being deleted; held by {listed(users)}: delete the Servers or Ports first")
-        said = {
+        held = Waits("InUse", f"is being deleted; held by {listed(users)}: {remedy}")
+        said: dict[str, object] = {
             "observed_generation": resource.metadata.generation,
-            "phase": phase,
             "conditions": told(resource, held, context),
         }
+        if phase is not None:
+            said["phase"] = phase
         await write(resource, status_of(resource).model_copy(update=said), context)
         return Wait(held.message)
     if is_promised:

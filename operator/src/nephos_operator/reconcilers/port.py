@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nephos_api import identity
-from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Port, Server
@@ -15,7 +14,9 @@ from nephos_operator.allocation import allocate
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.precedence import winner
+from nephos_operator.reconcilers import port_spec
 from nephos_operator.references import active_project, active_subnets, usable
+from nephos_operator.security_groups import Groups, port_groups
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -35,15 +36,16 @@ async def reconcile(key: Key, context: Context) -> Result:
     if isinstance(planned, Waits | Stalls):
         context.addresses.cancel(port.key)
         return await _tell(port, planned, context)
-    if planned:
-        port = await context.kube.apply(Port, planned, FieldManager.OPERATOR)
-    return await _settle(port, context)
+    groups = port_groups(port, _network(port, context), context.store)
+    spec = planned | {"securityGroupReferences": [reference.to_wire() for reference in groups.references]}
+    port = await port_spec.write(port, spec, context)
+    return await _settle(port, groups, context)
 
 
-def plan(port: Port, context: Context) -> dict[str, Any] | Problem | None:
-    """Return what to write into the spec of a Port that a person made; None where it is complete."""
+def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
+    """Return the Network, the addresses and the MAC address of a Port that a person made."""
     if port.spec.allocations and port.spec.network_uid:
-        return None
+        return port_spec.held(port)
     project = active_project(port.metadata.namespace, context.store)
     if isinstance(project, Waits | Stalls):
         return project
@@ -57,12 +59,13 @@ def plan(port: Port, context: Context) -> dict[str, Any] | Problem | None:
     allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, context.addresses)
     if isinstance(allocations, Waits | Stalls):
         return allocations
-    spec = {
+    spec: dict[str, Any] = {
         "networkUID": network.uid,
         "allocations": [allocation.to_wire() for allocation in allocations],
-        "macAddress": port.spec.mac_address or identity.mac_address(port.uid),
     }
-    return {"metadata": {"name": port.metadata.name, "namespace": port.metadata.namespace}, "spec": spec}
+    if port.spec.mac_address is None:
+        spec["macAddress"] = identity.mac_address(port.uid)
+    return spec
 
 
 def contested(port: Port, context: Context) -> tuple[Allocation, Port] | None:
@@ -74,7 +77,7 @@ def contested(port: Port, context: Context) -> tuple[Allocation, Port] | None:
     return None
 
 
-async def _settle(port: Port, context: Context) -> Result:
+async def _settle(port: Port, groups: Groups, context: Context) -> Result:
     """Write the status of a Port that no host carries; on a host, it is the agent's."""
     if port.spec.host is not None:
         return Done()
@@ -84,6 +87,8 @@ async def _settle(port: Port, context: Context) -> Result:
             "AddressTaken", f"{allocation.address} belongs to {best.key}; delete one of the two and make it anew"
         )
         return await _tell(port, problem, context)
+    if groups.missing:
+        return await _tell(port, groups.missing[0], context)
     status = PortStatus(
         observed_generation=port.metadata.generation,
         phase=PortPhase.DOWN,
@@ -126,9 +131,8 @@ async def _yield_contested(port: Port, context: Context) -> Result:
     if not port.spec.addresses:
         held = allocate(port.key, "spec.addresses", (), [s for s in subnets if s is not None], context.addresses)
     kept = () if isinstance(held, Waits | Stalls) else held
-    spec = {**port.spec.to_wire(), "allocations": [allocation.to_wire() for allocation in kept]}
-    metadata = {"name": port.metadata.name, "namespace": port.metadata.namespace}
-    await context.kube.apply(Port, {"metadata": metadata, "spec": spec}, FieldManager.OPERATOR)
+    spec = {**port_spec.held(port), "allocations": [allocation.to_wire() for allocation in kept]}
+    await port_spec.write(port, spec, context)
     message = f"{allocation.address} belongs to {best.key}, which has the better claim"
     context.events.warning(port, "AddressTaken", message)
     return Done()
@@ -146,6 +150,10 @@ async def _release(port: Port, context: Context) -> Result:
         context.addresses.cancel(port.key)
     await release_finalizer(port, context)
     return Done()
+
+
+def _network(port: Port, context: Context) -> Network | None:
+    return context.store.networks.get(port.spec.network, port.metadata.namespace)
 
 
 def _server(port: Port, context: Context) -> Server | None:

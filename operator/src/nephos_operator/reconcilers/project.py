@@ -11,6 +11,7 @@ from nephos_api.resources import Project
 from nephos_api.resources.project import Member, MemberKind, ProjectPhase, ProjectStatus, Role
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.kinds import Namespace
+from nephos_operator.reconcilers.security_group import ensure_default
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Waits
@@ -23,7 +24,7 @@ EMPTIED_IN_ORDER: Final = (
     ("Port",),
     ("Subnet",),
     ("Network",),
-    ("Image", "KeyPair", "ServerGroup"),
+    ("Image", "KeyPair", "ServerGroup", "SecurityGroup"),
 )
 """What a Project's end deletes, one step after the other: users before what they use."""
 
@@ -55,6 +56,7 @@ async def reconcile(key: Key, context: Context) -> Result:
         )
         return await tell(project, namespace, status, context)
     await _bind_members(project, context)
+    await ensure_default(project, context)
     status = ProjectStatus(
         observed_generation=project.metadata.generation,
         phase=ProjectPhase.ACTIVE,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nephos_api.identity import port_name
-from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
@@ -19,7 +18,7 @@ from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
 from nephos_operator.placement.decision import Chosen, NoValidHost, decide
-from nephos_operator.reconcilers import server_ports
+from nephos_operator.reconcilers import port_spec, server_ports
 from nephos_operator.reconcilers.server_status import is_refused, placed, readdressed, unplaced, write_status
 from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
 from nephos_operator.statuses import may_come_soon, outcome
@@ -163,11 +162,11 @@ def _claim(server: Server, resolved: Resolved, host: str) -> Claim:
 
 async def _write_placement(server: Server, planned: Placement, context: Context) -> Result:
     """Write the Ports, then the status: an agent that sees the Server finds its Ports there."""
-    uids = {plan.interface.name: plan.network.uid for plan in planned.resolved.interfaces}
     writes = []
-    for interface in server.spec.networks:
-        held = planned.allocations[interface.name]
-        spec = server_ports.port_spec(server, interface, uids[interface.name], held, planned.host)
+    for nic in planned.resolved.interfaces:
+        interface, held = nic.interface, planned.allocations[nic.interface.name]
+        groups = server_ports.groups(server, interface, nic.network, context)
+        spec = server_ports.port_spec(server, interface, nic.network.uid, held, planned.host, groups.references)
         body = server_ports.port_body(server, interface, spec)
         writes.append(_write_port(server_ports.own_port(server, interface.name, context), body, context))
     await together(writes)
@@ -180,13 +179,11 @@ async def _write_placement(server: Server, planned: Placement, context: Context)
     return Done()
 
 
-async def _write_port(port: Port | None, body: dict[str, object], context: Context) -> None:
+async def _write_port(port: Port | None, body: dict[str, Any], context: Context) -> None:
     if port is None:
         await context.kube.create(Port, body)
-        return
-    wanted = type(port.spec).model_validate(body["spec"])
-    if wanted != port.spec:
-        await context.kube.apply(Port, body, FieldManager.OPERATOR)
+    else:
+        await port_spec.write(port, body["spec"], context)
 
 
 async def _tell(server: Server, problem: Problem, context: Context) -> Result:
@@ -205,19 +202,27 @@ async def _tell(server: Server, problem: Problem, context: Context) -> Result:
 
 
 async def _keep_ports(server: Server, context: Context) -> Result:
-    """Keep the Ports of a placed Server complete: there, on its Host, at that Host's address."""
+    """Keep the Ports of a placed Server complete: there, on its Host, at that Host's address, with its groups."""
     host = context.store.hosts.get(server.status.host or "")
     if host is None or host.status.address is None:
         return Done()
+    missing: dict[str, Waits] = {}
     for interface in server.spec.networks:
         port = server_ports.own_port(server, interface.name, context)
         if port is None:
             await _restore_port(server, interface.name, host, context)
-        elif (port.spec.host, port.spec.host_address) != (host.metadata.name, host.status.address):
-            spec = server_ports.port_spec(server, interface, port.spec.network_uid or "", port.spec.allocations, host)
-            await context.kube.apply(Port, server_ports.port_body(server, interface, spec), FieldManager.OPERATOR)
+            continue
+        network = context.store.networks.get(port.spec.network, server.metadata.namespace)
+        groups = server_ports.groups(server, interface, network, context)
+        missing |= {problem.message: problem for problem in groups.missing}
+        spec = server_ports.port_spec(
+            server, interface, port.spec.network_uid or "", port.spec.allocations, host, groups.references
+        )
+        await _write_port(port, server_ports.port_body(server, interface, spec), context)
+    for problem in missing.values():
+        context.events.warning(server, problem.reason, problem.message)
     await _keep_addresses(server, context)
-    return Done()
+    return Wait(" and ".join(missing)) if missing else Done()
 
 
 async def _keep_addresses(server: Server, context: Context) -> None:
@@ -241,7 +246,8 @@ async def _restore_port(server: Server, interface_name: str, host: Host, context
     if isinstance(held, Waits | Stalls):
         context.events.warning(server, held.reason, held.message)
         return
-    spec = server_ports.port_spec(server, interface, planned.network.uid, held, host)
+    groups = server_ports.groups(server, interface, planned.network, context)
+    spec = server_ports.port_spec(server, interface, planned.network.uid, held, host, groups.references)
     await context.kube.create(Port, server_ports.port_body(server, interface, spec))
 
 

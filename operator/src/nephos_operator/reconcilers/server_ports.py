@@ -6,12 +6,13 @@ from typing import Any
 
 from nephos_api import identity
 from nephos_api.metadata import API_VERSION
-from nephos_api.resources import Host, Port, Server
-from nephos_api.resources.port import Allocation
+from nephos_api.resources import Host, Network, Port, Server
+from nephos_api.resources.port import Allocation, SecurityGroupReference
 from nephos_api.resources.server import NetworkInterface, ServerAddress
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context
 from nephos_operator.references import InterfacePlan
+from nephos_operator.security_groups import Groups, server_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
@@ -58,14 +59,20 @@ def give_back(server: Server, context: Context) -> None:
             context.addresses.cancel(key)
 
 
+def groups(server: Server, interface: NetworkInterface, network: Network | None, context: Context) -> Groups:
+    """Return the SecurityGroups of the Port of a NIC, whether it is there or not."""
+    return server_groups(server, own_port(server, interface.name, context), network, context.store)
+
+
 def port_spec(
     server: Server,
     interface: NetworkInterface,
     network_uid: str,
     held: tuple[Allocation, ...],
     host: Host,
+    references: tuple[SecurityGroupReference, ...],
 ) -> dict[str, Any]:
-    """Return the spec of the Port of a NIC on that Host."""
+    """Return the operator's part of the spec of the Port of a NIC on that Host."""
     spec: dict[str, Any] = {
         "network": interface.network,
         "networkUID": network_uid,
@@ -76,6 +83,7 @@ def port_spec(
         "serverInterface": interface.name,
         "host": host.metadata.name,
         "hostAddress": host.status.address,
+        "securityGroupReferences": [reference.to_wire() for reference in references],
     }
     if interface.addresses:
         spec["addresses"] = list(interface.addresses)

@@ -1,0 +1,115 @@
+"""Which SecurityGroups a Port has: names, looked up in its namespace and then in the catalog, and pinned once found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nephos_api.metadata import CATALOG_NAMESPACE, Key
+from nephos_api.resources import Network, Port, SecurityGroup, Server
+from nephos_api.resources.port import SecurityGroupReference
+from nephos_operator.verdict import Waits
+
+if TYPE_CHECKING:
+    from nephos_operator.store import Store
+
+DEFAULT: Final = "default"
+"""The group that every Project has, and that a Port has which names none; it is never looked up in the catalog."""
+
+Names = tuple[str, ...] | None
+"""What a spec says: None means [default], an empty tuple none."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups that were found, and what is waited for."""
+
+    references: tuple[SecurityGroupReference, ...] = ()
+    missing: tuple[Waits, ...] = ()
+
+
+def group_names(names: Names) -> tuple[str, ...]:
+    """Return the names that count, each once."""
+    return (DEFAULT,) if names is None else tuple(dict.fromkeys(names))
+
+
+def group_keys(namespace: str | None, names: Names) -> frozenset[Key]:
+    """Return where groups of those names may lie, found or not."""
+    return frozenset(key for name in group_names(names) for key in _places(namespace, name))
+
+
+def port_groups(port: Port, network: Network | None, store: Store) -> Groups:
+    """Return the groups of a Port that a person made."""
+    if not is_filtered(port, network):
+        return Groups()
+    spec = port.spec
+    return resolve_groups(
+        port.metadata.namespace, spec.security_groups, spec.security_group_references, "spec.securityGroups", store
+    )
+
+
+def server_groups(server: Server, port: Port | None, network: Network | None, store: Store) -> Groups:
+    """Return the groups of a Server's own Port: the Server's, unless a person gave that Port others."""
+    if not is_filtered(port, network):
+        return Groups()
+    if port is not None and port.spec.security_groups is not None:
+        return port_groups(port, network, store)
+    pinned = port.spec.security_group_references if port is not None else ()
+    return resolve_groups(server.metadata.namespace, server.spec.security_groups, pinned, "spec.securityGroups", store)
+
+
+def is_filtered(port: Port | None, network: Network | None) -> bool:
+    """Tell whether the Port's frames are filtered: what it says itself, else what its Network says."""
+    if port is not None and port.spec.port_security is not None:
+        return port.spec.port_security
+    return network is None or network.spec.port_security
+
+
+def resolve_groups(
+    namespace: str | None, names: Names, pinned: Iterable[SecurityGroupReference], field: str, store: Store
+) -> Groups:
+    """Find the groups of those names; what is pinned stays as long as that group exists.
+
+    A group that is being deleted takes no new references. ``field`` names the field that asks, for sentences.
+    """
+    held = {reference.name: reference for reference in pinned}
+    references, missing = [], []
+    for name in group_names(names):
+        found = _pinned(held.get(name), store) or _look_up(namespace, name, field, store)
+        if isinstance(found, Waits):
+            missing.append(found)
+        else:
+            references.append(found)
+    return Groups(tuple(references), tuple(missing))
+
+
+def _pinned(reference: SecurityGroupReference | None, store: Store) -> SecurityGroupReference | None:
+    if reference is None:
+        return None
+    found = store.security_groups.get(reference.name, reference.namespace)
+    return reference if found is not None and found.uid == reference.uid else None
+
+
+def _look_up(namespace: str | None, name: str, field: str, store: Store) -> SecurityGroupReference | Waits:
+    for key in _places(namespace, name):
+        group = store.security_groups.find(key)
+        if group is None:
+            continue
+        if group.is_deleting:
+            return Waits("SecurityGroupDeleting", f"{key}, which {field} names, is being deleted; name another")
+        return _reference(group)
+    places = " nor in ".join(str(key.namespace) for key in _places(namespace, name))
+    said = f"it is neither in namespace {places}" if " nor " in places else f"it is not in namespace {places}"
+    return Waits("NoSecurityGroup", f"waits for the SecurityGroup {name}, which {field} names: {said}")
+
+
+def _places(namespace: str | None, name: str) -> tuple[Key, ...]:
+    own = Key(SecurityGroup.info.kind, namespace, name)
+    if name == DEFAULT or namespace == CATALOG_NAMESPACE:
+        return (own,)
+    return own, Key(SecurityGroup.info.kind, CATALOG_NAMESPACE, name)
+
+
+def _reference(group: SecurityGroup) -> SecurityGroupReference:
+    return SecurityGroupReference(name=group.metadata.name, namespace=group.metadata.namespace or "", uid=group.uid)
