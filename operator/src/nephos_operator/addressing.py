@@ -1,7 +1,7 @@
 """Addresses of Subnets: what is usable, what is held, and what comes next.
 
-Ports are the claims. An address is given out at most once: those that Ports in the store hold, and those reserved for
-a Port that is being made, are taken. Numbers instead of address objects: a /64 has more addresses than fit in memory.
+Ports, Routers and FloatingIPs are the claims. An address is given out at most once: those that objects in the store
+hold, and those reserved for one that is being made, are taken. Numbers instead of address objects: a /64 has more addresses than fit in memory.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from nephos_api.metadata import Key
-from nephos_api.resources import Port, Subnet
+from nephos_api.resources import Subnet
 from nephos_api.resources.subnet import SubnetSpec
+from nephos_operator.claims import Held
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -114,7 +115,7 @@ class Cursor:
 
 
 class AddressBook:
-    """Which address of which Subnet is held by which Port, or reserved for one that is being made."""
+    """Which address of which Subnet is held by which object, or reserved for one that is being made."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[int, set[Key]]] = {}
@@ -122,26 +123,26 @@ class AddressBook:
         self._reservations: dict[tuple[str, Key], set[int]] = {}
         self._cursors: dict[str, Cursor] = {}
 
-    def hold(self, port: Port) -> None:
-        """Take note of the addresses that a Port holds; what was reserved for it is its own now."""
-        for allocation in port.spec.allocations:
-            number = int(ip_address(allocation.address))
-            self._held.setdefault(allocation.subnet_uid, {}).setdefault(number, set()).add(port.key)
-            if number in self._reservations.get((allocation.subnet_uid, port.key), ()):
-                self._unreserve(allocation.subnet_uid, port.key, number)
+    def hold(self, holder: Key, addresses: Iterable[Held]) -> None:
+        """Take note of the addresses that an object holds; what was reserved for it is its own now."""
+        for subnet_uid, address in addresses:
+            number = int(ip_address(address))
+            self._held.setdefault(subnet_uid, {}).setdefault(number, set()).add(holder)
+            if number in self._reservations.get((subnet_uid, holder), ()):
+                self._unreserve(subnet_uid, holder, number)
 
-    def release(self, port: Port) -> None:
-        """Take note that a Port holds nothing any more."""
-        for allocation in port.spec.allocations:
-            number = int(ip_address(allocation.address))
-            held = self._held.get(allocation.subnet_uid, {})
+    def release(self, holder: Key, addresses: Iterable[Held]) -> None:
+        """Take note that an object holds these addresses no more."""
+        for subnet_uid, address in addresses:
+            number = int(ip_address(address))
+            held = self._held.get(subnet_uid, {})
             holders = held.get(number)
             if holders is None:
                 continue
-            holders.discard(port.key)
+            holders.discard(holder)
             if not holders:
                 del held[number]
-                self._freed(allocation.subnet_uid, number)
+                self._freed(subnet_uid, number)
 
     def forget_subnet(self, subnet_uid: str) -> None:
         """Forget what is kept for a Subnet that is gone."""
@@ -161,11 +162,11 @@ class AddressBook:
             self._cancel(subnet_uid, port)
 
     def is_taken(self, subnet_uid: str, number: int) -> bool:
-        """Tell whether a Port holds the address, or it is reserved for one."""
+        """Tell whether an object holds the address, or it is reserved for one."""
         return number in self._held.get(subnet_uid, ()) or number in self._reserved.get(subnet_uid, ())
 
     def holders(self, subnet_uid: str, address: str) -> frozenset[Key]:
-        """Return the Ports that hold the address or have it reserved."""
+        """Return the objects that hold the address or have it reserved."""
         number = int(ip_address(address))
         keys = set(self._held.get(subnet_uid, {}).get(number, ()))
         if (reserved := self._reserved.get(subnet_uid, {}).get(number)) is not None:

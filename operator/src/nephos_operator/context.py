@@ -10,8 +10,9 @@ from typing import Final, Protocol, TypeVar
 
 from nephos_api.kube.protocol import Kubernetes
 from nephos_api.metadata import CLEANUP_FINALIZER, Key, Resource
-from nephos_api.resources import Port, Server, Subnet
+from nephos_api.resources import FloatingIP, Port, Router, Server, Subnet
 from nephos_operator.addressing import AddressBook
+from nephos_operator.claims import held_addresses
 from nephos_operator.heartbeats import Heartbeats
 from nephos_operator.ledger import Ledger
 from nephos_operator.placement.snapshot import HostViews
@@ -94,13 +95,10 @@ def _count(change: Change, ledger: Ledger, addresses: AddressBook) -> None:
                 ledger.observe(new)
             else:
                 ledger.forget(server.uid)
-        case Port():
-            if isinstance(old, Port) and isinstance(new, Port) and old.spec.allocations == new.spec.allocations:
-                return
-            if isinstance(old, Port):
-                addresses.release(old)
-            if isinstance(new, Port):
-                addresses.hold(new)
+        case Port() | Router() | FloatingIP() as holder:
+            was, now = held_addresses(old), held_addresses(new)
+            addresses.release(holder.key, was - now)
+            addresses.hold(holder.key, now - was)
         case Subnet() as subnet:
             if new is None:
                 addresses.forget_subnet(subnet.uid)

@@ -7,6 +7,7 @@ from typing import Final
 
 from nephos_api.metadata import CATALOG_NAMESPACE, Key
 from nephos_api.resources import FloatingIP, Router
+from nephos_operator.claims import held_addresses
 from nephos_operator.table import Index
 
 
@@ -44,16 +45,6 @@ def _named_subnets(router: Router) -> Iterable[Hashable]:
     return {(router.metadata.namespace, name) for name in named}
 
 
-def _external_addresses(router: Router) -> frozenset[tuple[str, str]]:
-    external = router.status.external
-    return frozenset((held.subnet_uid, held.address) for held in external.addresses) if external else frozenset()
-
-
-def _floating_address(floating_ip: FloatingIP) -> Iterable[Hashable]:
-    status = floating_ip.status
-    return ((status.subnet_uid, status.address),) if status.subnet_uid and status.address else ()
-
-
 ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
     "namespace": lambda router: (router.metadata.namespace,),
     "subnet": _named_subnets,
@@ -61,8 +52,8 @@ ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
     "leg_network_uid": lambda router: {leg.network_uid for leg in router.status.legs},
     "external": external_keys,
     "external_uid": _external_uid,
-    "external_subnet_uid": lambda router: {subnet_uid for subnet_uid, _ in _external_addresses(router)},
-    "address": _external_addresses,
+    "external_subnet_uid": lambda router: {subnet_uid for subnet_uid, _ in held_addresses(router)},
+    "address": held_addresses,
     "vni": lambda router: _value(router.status.transit_vni),
     "gateway_host": lambda router: _value(router.status.gateway_host),
     "without_gateway": lambda router: (
@@ -75,7 +66,7 @@ FLOATING_IP_INDICES: Final[dict[str, Index[FloatingIP]]] = {
     "external": external_keys,
     "network_uid": lambda floating_ip: _value(floating_ip.status.network_uid),
     "subnet_uid": lambda floating_ip: _value(floating_ip.status.subnet_uid),
-    "address": _floating_address,
+    "address": held_addresses,
     "port_uid": lambda floating_ip: _value(floating_ip.status.port_uid),
     "router_uid": lambda floating_ip: _value(floating_ip.status.router_uid),
     "host": lambda floating_ip: _value(floating_ip.status.host),

@@ -23,6 +23,7 @@ from nephos_api.resources import (
     ServerGroup,
     Subnet,
 )
+from nephos_operator.claims import held_addresses
 from nephos_operator.kinds import Namespace
 from nephos_operator.references import referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
@@ -86,7 +87,7 @@ _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "network": lambda port: ((port.metadata.namespace, port.spec.network),),
     "network_uid": lambda port: _value(port.spec.network_uid),
     "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
-    "address": lambda port: {(a.subnet_uid, a.address) for a in port.spec.allocations},
+    "address": held_addresses,
     "server_uid": lambda port: _value(port.spec.server_uid),
     "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
     "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),

@@ -12,6 +12,7 @@ from nephos_api.resources import Port, Subnet
 from nephos_operator import addressing
 from nephos_operator.addressing import AddressBook, Cursor, Range
 from nephos_operator.allocation import address_problem, allocate
+from nephos_operator.claims import held_addresses
 from nephos_operator.verdict import Stalls, Waits
 
 
@@ -68,10 +69,10 @@ def test_a_reservation_becomes_the_ports_own_and_is_free_when_the_port_is_gone()
     book, small = AddressBook(), subnet()
     address = book.reserve_next(small, key("a")) or ""
     made = port("a", address, small)
-    book.hold(made)
+    book.hold(made.key, held_addresses(made))
     assert book.count(small.uid) == 1
     assert book.holders(small.uid, address) == {key("a")}
-    book.release(made)
+    book.release(made.key, held_addresses(made))
     assert book.count(small.uid) == 0
     assert not book.is_taken(small.uid, int(ip_address(address)))
 
@@ -116,9 +117,9 @@ def test_no_address_is_ever_given_twice_nor_a_reserved_one(steps: list[tuple[str
                     reserved.setdefault(name, set()).add(wanted)
             case "made" if name in reserved:
                 ports[name] = port(name, reserved.pop(name), small)
-                book.hold(ports[name])
+                book.hold(key(name), held_addresses(ports[name]))
             case "gone" if name in ports:
-                book.release(ports.pop(name))
+                book.release(key(name), held_addresses(ports.pop(name)))
             case "cancel" if name not in ports:
                 book.cancel(key(name))
                 reserved.pop(name, None)
@@ -171,7 +172,7 @@ def test_a_fixed_address_is_judged(address: str, reason: str | None) -> None:
 
 def test_where_one_address_of_several_fails_none_is_kept() -> None:
     book, small = AddressBook(), subnet()
-    book.hold(port("other", "10.0.0.4", small))
+    book.hold(key("other"), {(small.uid, "10.0.0.4")})
     refused = allocate(key("a"), "spec.addresses", ["10.0.0.3", "10.0.0.4"], [small], book)
     assert isinstance(refused, Waits)
     assert "Port demo/other" in refused.message
