@@ -1,7 +1,8 @@
 """Addresses of Subnets: what is usable, what is held, and what comes next.
 
 Ports, Routers and FloatingIPs are the claims. An address is given out at most once: those that objects in the store
-hold, and those reserved for one that is being made, are taken. Numbers instead of address objects: a /64 has more addresses than fit in memory.
+hold, and those reserved for one that is being made, are taken. Numbers instead of address objects: a /64 has more
+addresses than fit in memory.
 """
 
 from __future__ import annotations

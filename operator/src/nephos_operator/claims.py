@@ -1,4 +1,4 @@
-"""What only one may have: addresses of Subnets, and VXLAN network identifiers. The object that holds it is the claim."""
+"""What only one may have: addresses of Subnets, and VXLAN network identifiers. The holder is the claim."""
 
 from __future__ import annotations
 
