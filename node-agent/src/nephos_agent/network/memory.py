@@ -72,7 +72,7 @@ class MemoryNetwork:
 
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""
-        missing = router.network_uids - self.applied.keys()
+        missing = router.networks_on(self._host) - self.applied.keys()
         if missing:
             raise TemporaryFault(f"router {router.uid}: network {min(missing)} is not here", reason="NetworkMissing")
         before = self.applied_routers.get(router.uid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nephos_api.resources.network import HostRoute, SegmentType, SubnetView
+from nephos_api.resources.network import HostRoute, IPv6Mode, SegmentType, SubnetView
 from nephos_api.resources.security_group import Direction, IPFamily
 
 
@@ -135,6 +135,8 @@ class RouterLeg:
     cidr: str
     address: str
     """The router's address there (the gateway's), without prefix; the same on every host."""
+    ipv6_mode: IPv6Mode | None = None
+    """How guests get their IPv6 address, which router advertisements say too; None on IPv4 legs."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,11 @@ class HostRouter:
     keep_unknown: bool = False
     """As of ``HostNetwork``."""
 
-    @property
-    def network_uids(self) -> frozenset[str]:
-        """The networks that it has an interface on, the external one too: the host carries them before the router."""
-        outside = {self.gateway.network_uid} if self.gateway else set()
+    def needs_outside(self, host: str) -> bool:
+        """Tell whether the host has the router's interface on the external network: floating IPs, or the gateway."""
+        return self.gateway is not None and (bool(self.floating_ips) or self.gateway.gateway_host == host)
+
+    def networks_on(self, host: str) -> frozenset[str]:
+        """Return the UIDs of the networks that the host has to carry before the router."""
+        outside = {self.gateway.network_uid} if self.gateway and self.needs_outside(host) else set()
         return frozenset(leg.network_uid for leg in self.legs) | outside
