@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
-from nephos_api.resources import Flavor, Image, KeyPair, Network, Project, Server, ServerGroup, Subnet
+from nephos_api.resources import Flavor, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 from nephos_api.resources.image import ImagePhase
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.project import ProjectPhase
@@ -53,7 +53,7 @@ def referenced_keys(server: Server) -> frozenset[Key]:
         Key("Flavor", None, spec.flavor),
         Key("Image", namespace, spec.image),
         Key("Image", CATALOG_NAMESPACE, spec.image),
-        *(Key("Network", namespace, interface.network) for interface in spec.networks),
+        *(key for interface in spec.networks for key in network_places(namespace, interface.network)),
         *(Key("KeyPair", namespace, name) for name in spec.key_pairs),
         *group_keys(namespace, spec.security_groups),
     }
@@ -119,6 +119,57 @@ def usable(found: R | None, key: Key, field: str) -> R | Waits:
     return found
 
 
+def network_places(namespace: str | None, name: str) -> tuple[Key, ...]:
+    """Return where a Network of that name may be, the first place first: in the namespace, then in the catalog."""
+    own = Key("Network", namespace, name)
+    return (own,) if namespace == CATALOG_NAMESPACE else (own, Key("Network", CATALOG_NAMESPACE, name))
+
+
+def named_network(namespace: str | None, name: str, field: str, store: Store) -> Network | Problem:
+    """Return the Network that an object of the namespace means by that name, if its project may use it at all."""
+    places = network_places(namespace, name)
+    found = next(filter(None, map(store.networks.find, places)), None)
+    if found is None and len(places) > 1:
+        return Waits(
+            "NoNetwork",
+            f"waits for {places[0]}, which {field} names: it is neither in namespace {namespace}"
+            f" nor in {CATALOG_NAMESPACE}",
+        )
+    network = usable(found, places[0] if found is None else found.key, field)
+    if isinstance(network, Waits):
+        return network
+    if network.metadata.namespace != namespace and network.spec.projects and namespace not in network.spec.projects:
+        return Stalls(
+            "NetworkNotForProject",
+            f"{field}: {network.key} is for some projects only, and {namespace} is none of them;"
+            " name another, or ask a cloud admin to add it to spec.projects there",
+        )
+    return network
+
+
+def shared_network(namespace: str | None, name: str, field: str, store: Store) -> Network | Problem:
+    """Return the Network that a Port of the namespace may be on: its own, or a shared one of the catalog."""
+    network = named_network(namespace, name, field, store)
+    if isinstance(network, Waits | Stalls) or network.metadata.namespace == namespace or network.spec.shared:
+        return network
+    return Stalls(
+        "NetworkNotShared",
+        f"{field}: {network.key} is not shared, so that only Routers and FloatingIPs may use it;"
+        f" name a Network of namespace {namespace}",
+    )
+
+
+def pinned_network_key(port: Port) -> Key:
+    """Return the key of the Network that the Port is on; before it is pinned, of the one in its own namespace."""
+    return Key("Network", port.spec.network_namespace or port.metadata.namespace, port.spec.network)
+
+
+def pinned_network(port: Port, store: Store) -> Network | None:
+    """Return the Network that the Port is on, if it is there; a new one of that name is another."""
+    network = store.networks.find(pinned_network_key(port))
+    return network if network is not None and network.uid == port.spec.network_uid else None
+
+
 def contradiction(flavor: Flavor, image: Image) -> Stalls | None:
     """Return how the Image's needs contradict the Flavor, or None."""
     if flavor.spec.disk_gib < image.spec.min_disk_gib:
@@ -133,15 +184,14 @@ def contradiction(flavor: Flavor, image: Image) -> Stalls | None:
 
 def interface_plan(namespace: str | None, interface: NetworkInterface, store: Store) -> InterfacePlan | Problem:
     """Return the NIC's Network and the Subnets that its addresses may come from."""
-    key = Key("Network", namespace, interface.network)
-    network = usable(store.networks.find(key), key, "spec.networks")
+    network = shared_network(namespace, interface.network, "spec.networks", store)
     if not isinstance(network, Network):
         return network
     if network.status.phase is not NetworkPhase.ACTIVE:
-        return Waits("NetworkNotActive", f"waits for {key} to become Active")
+        return Waits("NetworkNotActive", f"waits for {network.key} to become Active")
     subnets = active_subnets(network, store)
     if not subnets:
-        return Waits("NoSubnet", f"waits for a Subnet of {key}: it has none that is Active")
+        return Waits("NoSubnet", f"waits for a Subnet of {network.key}: it has none that is Active")
     return InterfacePlan(interface, network, subnets)
 
 

@@ -12,6 +12,7 @@ from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
+from nephos_operator.references import pinned_network_key
 from nephos_operator.security_groups import DEFAULT
 from nephos_operator.store import Change, Store
 
@@ -138,7 +139,7 @@ def _network(old: Network | None, new: Network | None, store: Store) -> Iterable
     subject = Change(old, new).subject
     named = (subject.metadata.namespace, subject.metadata.name)
     yield from _keys(store.subnets.by("network", named))
-    yield from _keys(store.ports.by("unallocated", named))
+    yield from _keys(store.ports.by("unallocated", subject.key))
     yield from _referred(old, new, store)
     for network in (old, new):
         if network is not None and network.status.vni is not None:
@@ -158,7 +159,7 @@ def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Ke
     network = store.networks.key(subnet.spec.network, namespace)
     yield network
     yield from _keys(store.servers.by("waits_for", network))
-    yield from _keys(store.ports.by("unallocated", named))
+    yield from _keys(store.ports.by("unallocated", network))
     yield from (key for key in _keys(store.subnets.by("network", named)) if key != subnet.key)
 
 
@@ -201,13 +202,13 @@ def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
                 yield from _keys(claimants)
     if old is None or (new is not None and new.spec.allocations == old.spec.allocations):
         return
-    namespace, network = old.metadata.namespace, old.spec.network
-    yield store.networks.key(network, namespace)
-    yield from (store.subnets.key(allocation.subnet, namespace) for allocation in old.spec.allocations)
-    yield from _keys(store.ports.by("unallocated", (namespace, network)))
-    yield from _keys(store.servers.by("waits_for", store.networks.key(network, namespace)))
+    network = pinned_network_key(old)
+    yield network
+    yield from (store.subnets.key(allocation.subnet, network.namespace) for allocation in old.spec.allocations)
+    yield from _keys(store.ports.by("unallocated", network))
+    yield from _keys(store.servers.by("waits_for", network))
     if old.spec.server:
-        yield store.servers.key(old.spec.server, namespace)
+        yield store.servers.key(old.spec.server, old.metadata.namespace)
 
 
 def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Key]:

@@ -25,7 +25,7 @@ from nephos_api.resources import (
 )
 from nephos_operator.claims import held_addresses
 from nephos_operator.kinds import Namespace
-from nephos_operator.references import referenced_keys
+from nephos_operator.references import network_places, referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
 from nephos_operator.security_groups import group_keys
 from nephos_operator.table import Index, Table, version
@@ -84,14 +84,15 @@ def _remote_groups(group: SecurityGroup) -> Iterable[Hashable]:
 
 _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "namespace": _namespace,
-    "network": lambda port: ((port.metadata.namespace, port.spec.network),),
     "network_uid": lambda port: _value(port.spec.network_uid),
     "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
     "address": held_addresses,
     "server_uid": lambda port: _value(port.spec.server_uid),
     "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
     "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),
-    "unallocated": lambda port: () if port.spec.allocations else ((port.metadata.namespace, port.spec.network),),
+    "unallocated": lambda port: (
+        () if port.spec.allocations else network_places(port.metadata.namespace, port.spec.network)
+    ),
 }
 
 
