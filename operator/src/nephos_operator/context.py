@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -120,7 +120,7 @@ async def release_finalizer(resource: Resource, context: Context) -> None:
         await context.kube.set_finalizers(resource, tuple(f for f in finalizers if f != CLEANUP_FINALIZER))
 
 
-def listed(keys: list[Key], *, most: int = 3) -> str:
+def listed(keys: Collection[Key], *, most: int = 3) -> str:
     """Return the first few keys as a sentence says them: ``Port a, Port b and 7 more``."""
     names = [f"{key.kind} {key.name}" for key in sorted(keys, key=str)]
     more = len(names) - most

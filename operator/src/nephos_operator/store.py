@@ -108,7 +108,11 @@ class Store:
         self.key_pairs = Table(KeyPair, {"namespace": _namespace})
         self.networks = Table(
             Network,
-            {"namespace": _namespace, "vni": lambda network: _value(network.status.vni)},
+            {
+                "namespace": _namespace,
+                "vni": lambda network: _value(network.status.vni),
+                "segment": lambda network: _value(network.spec.external),
+            },
         )
         self.subnets = Table(
             Subnet,

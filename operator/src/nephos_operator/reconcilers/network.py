@@ -1,4 +1,4 @@
-"""Network: its VNI, its MTU, and the view of its Subnets that agents read."""
+"""Network: its VNI, or the provider's segment that it is; its MTU; the Subnets and Routers that agents find by it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Host, Network, Subnet
-from nephos_api.resources.network import NetworkPhase, NetworkStatus, SubnetView
-from nephos_operator import vni
+from nephos_api.resources.network import NetworkPhase, NetworkStatus, RouterReference, SubnetView
 from nephos_operator.context import Context, ensure_finalizer
-from nephos_operator.precedence import winner
+from nephos_operator.identifiers import identifier
+from nephos_operator.provider import PROVIDER_MTU, offer_problem, segment_problem
 from nephos_operator.reconcilers import in_use
 from nephos_operator.references import active_project, active_subnets
 from nephos_operator.statuses import ready, tell, told, write
@@ -20,6 +20,8 @@ from nephos_operator.verdict import Problem, Stalls, Waits
 VXLAN_OVERHEAD_BYTES: Final = 50
 """Outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8 (RFC 7348)."""
 DEFAULT_UNDERLAY_MTU: Final = 1500
+MOST_ROUTERS: Final = 64
+"""Routers that a Network's status names at most."""
 DOMAIN: Final = "nephos.internal"
 
 
@@ -32,40 +34,41 @@ async def reconcile(key: Key, context: Context) -> Result:
         return await _release(network, context)
     if not await ensure_finalizer(network, context):
         return Done()
-    project = active_project(network.metadata.namespace, context.store)
-    problem = project if isinstance(project, Waits | Stalls) else mtu_problem(network, context.store.hosts)
-    if problem and network.status.vni is None:
+    problem = _problem(network, context)
+    if problem and network.status.phase is not NetworkPhase.ACTIVE:
         return await _tell(network, problem, context)
-    identifier = _identifier(network, context)
-    if identifier is None:
+    if network.spec.external is not None:
+        await write(network, active_status(network, None, context), context)
+        return Done()
+    held = identifier(network, network.status.vni, context)
+    if held is None:
         return await _tell(network, Waits("NoVNI", "all VXLAN network identifiers are in use"), context)
-    context.vnis_under_way[identifier] = network.uid
+    context.vnis_under_way[held] = network.uid
     try:
-        await write(network, active_status(network, identifier, context), context)
+        await write(network, active_status(network, held, context), context)
     finally:
-        context.vnis_under_way.pop(identifier, None)
+        context.vnis_under_way.pop(held, None)
     return Done()
 
 
-def active_status(network: Network, identifier: int, context: Context) -> NetworkStatus:
-    """Return the status of a Network that can be used."""
-    views = tuple(view for subnet in active_subnets(network, context.store) if (view := subnet_view(subnet)))
+def active_status(network: Network, held_vni: int | None, context: Context) -> NetworkStatus:
+    """Return the status of a Network that can be used; one of the provider's has no VNI."""
+    views = tuple(subnet_view(subnet) for subnet in active_subnets(network, context.store))
     return NetworkStatus(
         observed_generation=network.metadata.generation,
         phase=NetworkPhase.ACTIVE,
-        vni=identifier,
+        vni=held_vni,
         mtu=mtu(network, context.store.hosts),
         dns_domain=network.spec.dns_domain or f"{network.metadata.name}.{network.metadata.namespace}.{DOMAIN}",
         subnets=views,
+        routers=_routers(network, context),
         cidrs=", ".join(view.cidr for view in views) or None,
         conditions=ready(network, context, "Active"),
     )
 
 
-def subnet_view(subnet: Subnet) -> SubnetView | None:
-    """Return the Subnet as agents need it; None while it has no service address."""
-    if subnet.status.service_address is None:
-        return None
+def subnet_view(subnet: Subnet) -> SubnetView:
+    """Return the Subnet as agents need it."""
     return SubnetView(
         name=subnet.metadata.name,
         uid=subnet.uid,
@@ -84,7 +87,9 @@ def underlay_mtu(hosts: Iterable[Host]) -> int:
 
 
 def mtu(network: Network, hosts: Iterable[Host]) -> int:
-    """Return the MTU in bytes that guests get: what the spec says, or what the underlay leaves."""
+    """Return the MTU in bytes that guests get: what the spec says, or what the underlay, or the provider, carries."""
+    if network.spec.external is not None:
+        return network.spec.mtu or PROVIDER_MTU
     carried = underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES
     return min(network.spec.mtu or carried, carried)
 
@@ -92,24 +97,29 @@ def mtu(network: Network, hosts: Iterable[Host]) -> int:
 def mtu_problem(network: Network, hosts: Iterable[Host]) -> Problem | None:
     """Return why the MTU that the spec asks for can't be had, or None."""
     carried = underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES
-    if network.spec.mtu is None or network.spec.mtu <= carried:
+    if network.spec.external is not None or network.spec.mtu is None or network.spec.mtu <= carried:
         return None
     return Stalls(
         "MTUTooLarge", f"spec.mtu is {network.spec.mtu}, but the underlay carries at most {carried}; lower it"
     )
 
 
-def _identifier(network: Network, context: Context) -> int | None:
-    """Return the Network's VNI: the one it has, if no other has a better claim to it, else a free one."""
-    held = network.status.vni
-    if held is not None and winner(context.store.networks.by("vni", held)).uid == network.uid:
-        return held
-    return vni.choose(network.uid, lambda candidate: _is_taken(candidate, network.uid, context))
+def _problem(network: Network, context: Context) -> Problem | None:
+    store = context.store
+    project = active_project(network.metadata.namespace, store)
+    if isinstance(project, Waits | Stalls):
+        return project
+    hosts, same_segment = tuple(store.hosts), store.networks.by("segment", network.spec.external)
+    return mtu_problem(network, hosts) or offer_problem(network) or segment_problem(network, hosts, same_segment)
 
 
-def _is_taken(candidate: int, uid: str, context: Context) -> bool:
-    under_way = context.vnis_under_way.get(candidate, uid) != uid
-    return under_way or any(other.uid != uid for other in context.store.networks.by("vni", candidate))
+def _routers(network: Network, context: Context) -> tuple[RouterReference, ...]:
+    """Return the Routers that have a leg on the Network."""
+    routers = sorted(context.store.routers.by("leg_network_uid", network.uid), key=lambda router: router.uid)
+    return tuple(
+        RouterReference(name=router.metadata.name, namespace=router.metadata.namespace or "", uid=router.uid)
+        for router in routers[:MOST_ROUTERS]
+    )
 
 
 async def _tell(network: Network, problem: Problem, context: Context) -> Result:
@@ -122,8 +132,18 @@ async def _tell(network: Network, problem: Problem, context: Context) -> Result:
 
 
 async def _release(network: Network, context: Context) -> Result:
-    """Let the Network go once no Port is on it; its Subnets stay and wait for a Network of that name."""
-    users = [port.key for port in context.store.ports.by("network_uid", network.uid)]
-    subnets = context.store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
+    """Let the Network go once nobody uses it; its Subnets stay and wait for a Network of that name."""
+    store = context.store
+    users = {
+        user.key
+        for users in (
+            store.ports.by("network_uid", network.uid),
+            store.routers.by("leg_network_uid", network.uid),
+            store.routers.by("external_uid", network.uid),
+            store.floating_ips.by("network_uid", network.uid),
+        )
+        for user in users
+    }
+    subnets = store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
     is_promised = any(context.addresses.count(subnet.uid) for subnet in subnets)
     return await in_use.release(network, NetworkPhase.DELETING, users, context, is_promised=is_promised)

@@ -59,12 +59,13 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
     cidr = addressing.network_of(subnet.spec)
     gateway = subnet.status.gateway or subnet.spec.gateway or addressing.default_gateway(cidr)
     service = subnet.status.service_address or subnet.spec.service_address
-    if service is None:
+    is_served = subnet.spec.dhcp or network.spec.external is None
+    if service is None and is_served:
         taken = int(ip_address(gateway))
         service = addressing.highest_free(
             cidr, lambda number: number == taken or context.addresses.is_taken(subnet.uid, number)
         )
-    if service is None:
+    if service is None and is_served:
         return Stalls("NoServiceAddress", f"spec.cidr {cidr} has no address left for DHCP, DNS and metadata; use more")
     return SubnetStatus(
         observed_generation=subnet.metadata.generation,
@@ -109,7 +110,17 @@ def layout_problem(subnet: Subnet) -> Stalls | None:
 
 
 async def _release(subnet: Subnet, context: Context) -> Result:
-    """Let the Subnet go once no Port has an address of it."""
-    users = [port.key for port in context.store.ports.by("subnet_uid", subnet.uid)]
+    """Let the Subnet go once nobody has an address of it."""
+    store = context.store
+    users = {
+        user.key
+        for users in (
+            store.ports.by("subnet_uid", subnet.uid),
+            store.routers.by("leg_subnet_uid", subnet.uid),
+            store.routers.by("external_subnet_uid", subnet.uid),
+            store.floating_ips.by("subnet_uid", subnet.uid),
+        )
+        for user in users
+    }
     is_promised = context.addresses.count(subnet.uid) > 0
     return await in_use.release(subnet, SubnetPhase.DELETING, users, context, is_promised=is_promised)
