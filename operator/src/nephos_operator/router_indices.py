@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
+from nephos_api import conditions
+from nephos_api.conditions import ConditionStatus, ConditionType
 from nephos_api.metadata import CATALOG_NAMESPACE, Key
 from nephos_api.resources import FloatingIP, Router
 from nephos_operator.claims import held_addresses
 from nephos_operator.table import Index
+
+_ADDRESS_WANTED: Final = frozenset({"AddressInUse", "NoFreeAddress"})
+"""Reasons of those that an address which was given back may help."""
 
 
 def external_keys(resource: Router | FloatingIP) -> tuple[Key, ...]:
@@ -40,6 +45,17 @@ def _external_uid(router: Router) -> Iterable[Hashable]:
     return (router.status.external.network_uid,) if router.status.external else ()
 
 
+def _reason(resource: Router | FloatingIP) -> str | None:
+    """Return why the object is not Ready; None where it is, or where nothing was said yet."""
+    ready = conditions.find(resource.status.conditions, ConditionType.READY)
+    return ready.reason if ready is not None and ready.status is not ConditionStatus.TRUE else None
+
+
+def _waiting(resource: Router | FloatingIP) -> Iterable[Hashable]:
+    reason = _reason(resource)
+    return ((resource.metadata.namespace, reason),) if reason else ()
+
+
 def _named_subnets(router: Router) -> Iterable[Hashable]:
     named = {*router.spec.subnets, *(leg.subnet for leg in router.status.legs)}
     return {(router.metadata.namespace, name) for name in named}
@@ -54,8 +70,11 @@ ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
     "external_uid": _external_uid,
     "external_subnet_uid": lambda router: {subnet_uid for subnet_uid, _ in held_addresses(router)},
     "address": held_addresses,
+    "uid": lambda router: (router.uid,),
     "vni": lambda router: _value(router.status.transit_vni),
     "gateway_host": lambda router: _value(router.status.gateway_host),
+    "unaddressed": lambda router: external_keys(router) if _reason(router) in _ADDRESS_WANTED else (),
+    "waiting": _waiting,
     "without_gateway": lambda router: (
         (True,) if router.spec.external_network and not router.status.gateway_host else ()
     ),
@@ -73,4 +92,5 @@ FLOATING_IP_INDICES: Final[dict[str, Index[FloatingIP]]] = {
     "target": targets,
     "unbound": lambda floating_ip: external_keys(floating_ip) if is_unbound(floating_ip) else (),
     "unaddressed": lambda floating_ip: () if floating_ip.status.address else external_keys(floating_ip),
+    "waiting": _waiting,
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
 from nephos_api.resources import Host, Network, Port, Project, SecurityGroup, Server, Subnet
 from nephos_api.resources.server import ServerPhase
+from nephos_operator import routing_outside
+from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
 from nephos_operator.reconcilers.network import underlay_mtu
@@ -18,7 +20,6 @@ from nephos_operator.store import Change, Store
 
 Wake = tuple[Key, float]
 """A key, and in how many seconds it is worth a look."""
-Rule = Callable[[Any, Any, Store], Iterable[Key]]
 
 CROWD_S: Final = 1.0
 """Servers that no Host can take are looked at again together, after changes of a second have been gathered."""
@@ -29,10 +30,11 @@ def wakes(change: Change, store: Store) -> Iterator[Wake]:
     subject = change.subject
     if change.new is not None:
         yield subject.key, 0.0
-    rule = _RULES.get(subject.info.kind)
-    if rule is not None:
-        for key in rule(change.old, change.new, store):
-            yield key, 0.0
+    for rules in (_RULES, routing_outside.RULES):
+        rule = rules.get(subject.info.kind)
+        if rule is not None:
+            for key in rule(change.old, change.new, store):
+                yield key, 0.0
     project = store.projects.get(subject.metadata.namespace or "") if change.new is None else None
     if project is not None and project.is_deleting:
         yield project.key, 0.0
@@ -76,28 +78,7 @@ def _frees_capacity(change: Change) -> bool:
     return not isinstance(new, Server) or (new.is_deleting and old.status.conditions != new.status.conditions)
 
 
-def _facts(*names: str) -> Callable[[Any], object]:
-    """Return a function that reads these attributes, dotted ones deeply; None of nothing."""
-
-    def read(resource: Any) -> object:
-        if resource is None:
-            return None
-        return tuple(_deep(resource, name) for name in names)
-
-    return read
-
-
-def _deep(resource: Any, name: str) -> Any:
-    for part in name.split("."):
-        resource = getattr(resource, part)
-    return resource
-
-
-def _keys(resources: Iterable[Resource]) -> list[Key]:
-    return [resource.key for resource in resources]
-
-
-_project_facts = _facts("is_deleting", "spec", "status.phase")
+_project_facts = facts("is_deleting", "spec", "status.phase")
 
 
 def _project(old: Project | None, new: Project | None, store: Store) -> Iterable[Key]:
@@ -112,9 +93,9 @@ def _project(old: Project | None, new: Project | None, store: Store) -> Iterable
         store.server_actions,
         store.security_groups,
     ):
-        yield from _keys(table.by("namespace", name))
-    yield from _keys(store.servers.by("unplaced", name))
-    yield from _keys(port for port in store.ports.by("namespace", name) if not port.spec.allocations)
+        yield from keys(table.by("namespace", name))
+    yield from keys(store.servers.by("unplaced", name))
+    yield from keys(port for port in store.ports.by("namespace", name) if not port.spec.allocations)
 
 
 def _namespace(old: Namespace | None, new: Namespace | None, store: Store) -> Iterable[Key]:
@@ -127,10 +108,10 @@ def _namespace(old: Namespace | None, new: Namespace | None, store: Store) -> It
 def _referred(old: Resource | None, new: Resource | None, store: Store) -> Iterable[Key]:
     """Servers without a Host that name the object."""
     subject = Change(old, new).subject
-    return _keys(store.servers.by("waits_for", subject.key))
+    return keys(store.servers.by("waits_for", subject.key))
 
 
-_network_facts = _facts("uid", "is_deleting", "status.phase", "status.vni")
+_network_facts = facts("uid", "is_deleting", "status.phase", "status.vni")
 
 
 def _network(old: Network | None, new: Network | None, store: Store) -> Iterable[Key]:
@@ -138,15 +119,15 @@ def _network(old: Network | None, new: Network | None, store: Store) -> Iterable
         return
     subject = Change(old, new).subject
     named = (subject.metadata.namespace, subject.metadata.name)
-    yield from _keys(store.subnets.by("network", named))
-    yield from _keys(store.ports.by("unallocated", subject.key))
+    yield from keys(store.subnets.by("network", named))
+    yield from keys(store.ports.by("unallocated", subject.key))
     yield from _referred(old, new, store)
     for network in (old, new):
         if network is not None and network.status.vni is not None:
-            yield from _keys(store.networks.by("vni", network.status.vni))
+            yield from keys(store.networks.by("vni", network.status.vni))
 
 
-_subnet_facts = _facts("uid", "is_deleting", "spec", "status.phase", "status.gateway", "status.service_address")
+_subnet_facts = facts("uid", "is_deleting", "spec", "status.phase", "status.gateway", "status.service_address")
 
 
 def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Key]:
@@ -158,12 +139,12 @@ def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Ke
     namespace, named = subnet.metadata.namespace, (subnet.metadata.namespace, subnet.spec.network)
     network = store.networks.key(subnet.spec.network, namespace)
     yield network
-    yield from _keys(store.servers.by("waits_for", network))
-    yield from _keys(store.ports.by("unallocated", network))
-    yield from (key for key in _keys(store.subnets.by("network", named)) if key != subnet.key)
+    yield from keys(store.servers.by("waits_for", network))
+    yield from keys(store.ports.by("unallocated", network))
+    yield from (key for key in keys(store.subnets.by("network", named)) if key != subnet.key)
 
 
-_group_facts = _facts("uid", "is_deleting")
+_group_facts = facts("uid", "is_deleting")
 
 
 def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store: Store) -> Iterable[Key]:
@@ -171,8 +152,8 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
         return
     subject = Change(old, new).subject
     namespace, name = subject.metadata.namespace, subject.metadata.name
-    yield from _keys(store.security_groups.by("remote", (namespace, name)))
-    yield from _keys(store.servers.by("names_group", subject.key))
+    yield from keys(store.security_groups.by("remote", (namespace, name)))
+    yield from keys(store.servers.by("names_group", subject.key))
     for port in store.ports.by("names_group", subject.key):
         yield port.key
         if port.spec.server is not None:
@@ -181,7 +162,7 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
         yield store.projects.key(namespace or "")
 
 
-_filter_facts = _facts("spec.security_groups", "spec.port_security")
+_filter_facts = facts("spec.security_groups", "spec.port_security")
 
 
 def _left_groups(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
@@ -195,18 +176,13 @@ def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
     yield from _left_groups(old, new, store)
     if new is not None and new.spec.server is not None and _filter_facts(old) != _filter_facts(new):
         yield store.servers.key(new.spec.server, new.metadata.namespace)
-    if new is not None:
-        for allocation in new.spec.allocations:
-            claimants = store.ports.by("address", (allocation.subnet_uid, allocation.address))
-            if len(claimants) > 1:
-                yield from _keys(claimants)
     if old is None or (new is not None and new.spec.allocations == old.spec.allocations):
         return
     network = pinned_network_key(old)
     yield network
     yield from (store.subnets.key(allocation.subnet, network.namespace) for allocation in old.spec.allocations)
-    yield from _keys(store.ports.by("unallocated", network))
-    yield from _keys(store.servers.by("waits_for", network))
+    yield from keys(store.ports.by("unallocated", network))
+    yield from keys(store.servers.by("waits_for", network))
     if old.spec.server:
         yield store.servers.key(old.spec.server, old.metadata.namespace)
 
@@ -220,13 +196,13 @@ def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Ke
         actions = store.server_actions.by("server", (namespace, name))
         yield from (action.key for action in actions if action.status.phase not in FINISHED)
     if new is None or (new.is_deleting and has_let_go(new, store)):
-        yield from _keys(store.ports.by("server_uid", subject.uid))
+        yield from keys(store.ports.by("server_uid", subject.uid))
         for reason in ("QuotaExceeded", "AddressInUse"):
             waiting = store.servers.by("reason", reason)
             yield from (server.key for server in waiting if server.metadata.namespace == namespace)
 
 
-_lifelines = _facts("uid", "spec.out_of_service", "status.address")
+_lifelines = facts("uid", "spec.out_of_service", "status.address")
 
 
 def _host(old: Host | None, new: Host | None, store: Store) -> Iterable[Key]:
@@ -234,11 +210,15 @@ def _host(old: Host | None, new: Host | None, store: Store) -> Iterable[Key]:
     if _lifelines(old) != _lifelines(new):
         for server in store.servers.by("host", subject.metadata.name):
             yield server.key
-            yield from _keys(store.ports.by("server_uid", server.uid))
+            yield from keys(store.ports.by("server_uid", server.uid))
     was, now = (host.status.underlay_mtu if host else None for host in (old, new))
     if was != now:
         lowest = underlay_mtu(store.hosts) - 50
-        yield from (network.key for network in store.networks if network.status.mtu != (network.spec.mtu or lowest))
+        yield from (
+            network.key
+            for network in store.networks
+            if network.spec.external is None and network.status.mtu != (network.spec.mtu or lowest)
+        )
 
 
 _RULES: Final[dict[str, Rule]] = {

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from nephos_api import identity
-from nephos_api.metadata import Key
+from nephos_api.metadata import Key, Resource
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Port, Server
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.port import Allocation, PortPhase, PortStatus
 from nephos_operator.allocation import allocate
+from nephos_operator.claims import better_claimant
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
-from nephos_operator.precedence import winner
 from nephos_operator.reconcilers import port_spec
 from nephos_operator.references import active_project, active_subnets, usable
 from nephos_operator.security_groups import Groups, port_groups
@@ -68,11 +68,11 @@ def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
     return spec
 
 
-def contested(port: Port, context: Context) -> tuple[Allocation, Port] | None:
-    """Return the first address that another Port has a better claim to, and that Port; None where all are its own."""
+def contested(port: Port, context: Context) -> tuple[Allocation, Resource] | None:
+    """Return the first address that another has a better claim to, and that one; None where all are the Port's own."""
     for allocation in port.spec.allocations:
-        claimants = context.store.ports.by("address", (allocation.subnet_uid, allocation.address))
-        if len(claimants) > 1 and (best := winner(claimants)).uid != port.uid:
+        best = better_claimant(port, (allocation.subnet_uid, allocation.address), context.store)
+        if best is not None:
             return allocation, best
     return None
 
