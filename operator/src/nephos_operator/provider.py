@@ -1,4 +1,4 @@
-"""Networks of the provider's: which Hosts reach them, who may use them, and what is wrong with one."""
+"""Networks of the provider's: which Hosts reach them, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -61,10 +61,3 @@ def offer_problem(network: Network) -> Stalls | None:
         "NotInCatalog",
         f"spec.{field}: only Networks of {CATALOG_NAMESPACE} are offered to other projects; make it there",
     )
-
-
-def is_offered(network: Network, namespace: str | None) -> bool:
-    """Tell whether the project of that namespace may use the Network: its own ones, and those of the catalog for it."""
-    if network.metadata.namespace == namespace:
-        return True
-    return not network.spec.projects or namespace in network.spec.projects

@@ -7,9 +7,10 @@ from typing import Final
 
 from nephos_api import conditions
 from nephos_api.conditions import ConditionStatus, ConditionType
-from nephos_api.metadata import CATALOG_NAMESPACE, Key
+from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Router
 from nephos_operator.claims import held_addresses
+from nephos_operator.references import network_places
 from nephos_operator.table import Index
 
 _ADDRESS_WANTED: Final = frozenset({"AddressInUse", "NoFreeAddress"})
@@ -19,9 +20,7 @@ _ADDRESS_WANTED: Final = frozenset({"AddressInUse", "NoFreeAddress"})
 def external_keys(resource: Router | FloatingIP) -> tuple[Key, ...]:
     """Return where the external Network may be that the object names: in its own namespace, or in the catalog."""
     name = resource.spec.external_network
-    if name is None:
-        return ()
-    return tuple(Key("Network", namespace, name) for namespace in (resource.metadata.namespace, CATALOG_NAMESPACE))
+    return network_places(resource.metadata.namespace, name) if name is not None else ()
 
 
 def targets(floating_ip: FloatingIP) -> tuple[Key, ...]:

@@ -10,6 +10,7 @@ from nephos_api.resources import FloatingIP, Host, Network, Port, Project, Route
 from nephos_api.resources.network import NetworkPhase
 from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.claims import claimants, held_addresses, identifier_claimants
+from nephos_operator.references import pinned_network_key
 from nephos_operator.router_indices import external_keys, targets
 from nephos_operator.store import Change, Store
 
@@ -76,8 +77,7 @@ def _port(old: Port | None, new: Port | None, store: Store) -> Iterator[Key]:
     if port.spec.server is not None:
         yield from keys(store.floating_ips.by("target", store.servers.key(port.spec.server, namespace)))
     if held_addresses(old) - held_addresses(new):
-        network = store.networks.key(port.spec.network, port.spec.network_namespace or namespace)
-        yield from _waiting_for_an_address((network,), store)
+        yield from _waiting_for_an_address((pinned_network_key(port),), store)
 
 
 _server_facts = facts("uid", "is_deleting", "spec.networks")
