@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
+from nephos_api.identity import interface_id
 from nephos_api.metadata import Key
 from nephos_api.resources import Subnet
+from nephos_api.resources.network import IPv6Mode
 from nephos_api.resources.subnet import SubnetSpec
 from nephos_operator.claims import Held
 
@@ -59,6 +61,23 @@ def pools(spec: SubnetSpec) -> tuple[Range, ...]:
 def text(number: int, cidr: IPNetwork) -> str:
     """Return the address as people write it."""
     return str(cidr.network_address + (number - int(cidr.network_address)))
+
+
+def ipv6_mode(spec: SubnetSpec) -> IPv6Mode | None:
+    """Return how guests get their IPv6 address; None on an IPv4 Subnet."""
+    if network_of(spec).version == 4:
+        return None
+    return spec.ipv6_mode or IPv6Mode.SLAAC
+
+
+def is_automatic(spec: SubnetSpec) -> bool:
+    """Tell whether guests make their own address, of the Subnet's prefix and their MAC."""
+    return ipv6_mode(spec) in (IPv6Mode.SLAAC, IPv6Mode.DHCPV6_STATELESS)
+
+
+def automatic_address(cidr: IPNetwork, mac: str) -> str:
+    """Return the address that the guest with that MAC makes (modified EUI-64, RFC 4291)."""
+    return text(int(cidr.network_address) | interface_id(mac), cidr)
 
 
 def default_gateway(cidr: IPNetwork) -> str:

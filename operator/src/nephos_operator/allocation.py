@@ -1,4 +1,7 @@
-"""Which addresses a Port gets: those that it asks for, or one free address of each IP version of its Network."""
+"""Which addresses a Port gets: those that it asks for, or one free address of each IP version of its Network.
+
+Where guests make their own address (IPv6 without a lease), the Port gets the one that they will make.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,27 @@ from ipaddress import ip_address
 from nephos_api.metadata import Key
 from nephos_api.resources import Subnet
 from nephos_api.resources.port import Allocation
-from nephos_operator.addressing import AddressBook, network_of, unusable, usable
+from nephos_operator.addressing import (
+    AddressBook,
+    automatic_address,
+    ipv6_mode,
+    is_automatic,
+    network_of,
+    unusable,
+    usable,
+)
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
 def allocate(
-    port: Key, field: str, asked: Sequence[str], subnets: Sequence[Subnet], book: AddressBook
+    port: Key, field: str, asked: Sequence[str], subnets: Sequence[Subnet], book: AddressBook, mac: str
 ) -> tuple[Allocation, ...] | Problem:
     """Reserve addresses for the Port and return them; where one can't be had, none is reserved and the reason returned.
 
-    ``field`` names the field of the object that asks, for sentences.
+    ``field`` names the field of the object that asks, for sentences. Where guests make their own address, it is the one
+    of the Port's MAC, whatever else is asked for: they make it as soon as they hear of the Subnet.
     """
-    found = _asked(port, field, asked, subnets, book) if asked else _any(port, subnets, book)
+    found = _asked(port, field, asked, subnets, book, mac) if asked else _any(port, subnets, book, mac)
     if isinstance(found, Waits | Stalls):
         book.cancel(port)
     return found
@@ -51,36 +63,100 @@ def address_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stal
     return None
 
 
+def automatic_problem(field: str, address: str, subnets: Sequence[Subnet], mac: str | None) -> Stalls | None:
+    """Return why no guest with that MAC would take the address, because it makes another one, or None."""
+    subnet = subnet_of(address, subnets)
+    if subnet is None or not _is_told(subnet):
+        return None
+    if mac is not None and ip_address(address) == ip_address(automatic_address(network_of(subnet.spec), mac)):
+        return None
+    return Stalls(
+        "AddressIsAutomatic",
+        f"{field}: {address} can't be chosen: guests make their own address on Subnet {subnet.metadata.name}"
+        f" (ipv6Mode {ipv6_mode(subnet.spec)}); leave it out, and the Port gets that one",
+    )
+
+
 def _asked(
-    port: Key, field: str, asked: Sequence[str], subnets: Sequence[Subnet], book: AddressBook
+    port: Key, field: str, asked: Sequence[str], subnets: Sequence[Subnet], book: AddressBook, mac: str
 ) -> tuple[Allocation, ...] | Problem:
     allocations = []
+    held: Allocation | Problem
     for address in asked:
-        if problem := address_problem(field, address, subnets):
+        problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
+        if problem:
             return problem
         subnet = subnet_of(address, subnets)
         if subnet is None:
             continue
-        if not book.reserve(subnet, port, address):
-            holders = ", ".join(str(key) for key in sorted(book.holders(subnet.uid, address) - {port}, key=str))
-            return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {holders} has it")
-        allocations.append(_allocation(subnet, str(ip_address(address))))
+        held = _reserve(subnet, port, field, address, book)
+        if not isinstance(held, Allocation):
+            return held
+        allocations.append(held)
+    named = {allocation.subnet_uid for allocation in allocations}
+    for subnet in subnets:
+        if _is_told(subnet) and subnet.uid not in named:
+            held = _automatic(subnet, port, book, mac)
+            if not isinstance(held, Allocation):
+                return held
+            allocations.append(held)
     return tuple(allocations)
 
 
-def _any(port: Key, subnets: Sequence[Subnet], book: AddressBook) -> tuple[Allocation, ...] | Problem:
+def _any(port: Key, subnets: Sequence[Subnet], book: AddressBook, mac: str) -> tuple[Allocation, ...] | Problem:
     allocations = []
-    for version in (4, 6):
-        candidates = [subnet for subnet in subnets if network_of(subnet.spec).version == version]
-        for subnet in candidates:
-            if (address := book.reserve_next(subnet, port)) is not None:
-                allocations.append(_allocation(subnet, address))
-                break
-        else:
-            if candidates:
-                names = ", ".join(subnet.metadata.name for subnet in candidates)
-                return Waits("NoFreeAddress", f"waits for a free address: all those of Subnet {names} are in use")
+    for candidates in _alternatives(subnets):
+        held = _one_of(candidates, port, book, mac)
+        if not isinstance(held, Allocation):
+            return held
+        allocations.append(held)
     return tuple(allocations)
+
+
+def _alternatives(subnets: Sequence[Subnet]) -> list[list[Subnet]]:
+    """Return groups of Subnets of each of which a Port gets one address: IPv4 first, then IPv6.
+
+    A guest makes an address on each Subnet that it is told of; of all others, one will do.
+    """
+    ipv4 = [subnet for subnet in subnets if network_of(subnet.spec).version == 4]
+    told = [[subnet] for subnet in subnets if _is_told(subnet)]
+    other = [subnet for subnet in subnets if network_of(subnet.spec).version == 6 and not _is_told(subnet)]
+    return [group for group in (ipv4, *told, other) if group]
+
+
+def _one_of(candidates: Sequence[Subnet], port: Key, book: AddressBook, mac: str) -> Allocation | Problem:
+    """Reserve an address of the first of the Subnets that has a free one."""
+    problem: Problem | None = None
+    for subnet in candidates:
+        if is_automatic(subnet.spec):
+            held = _automatic(subnet, port, book, mac)
+            if isinstance(held, Allocation):
+                return held
+            problem = held
+        elif (address := book.reserve_next(subnet, port)) is not None:
+            return _allocation(subnet, address)
+    names = ", ".join(subnet.metadata.name for subnet in candidates)
+    return problem or Waits("NoFreeAddress", f"waits for a free address: all those of Subnet {names} are in use")
+
+
+def _is_told(subnet: Subnet) -> bool:
+    """Tell whether guests are told by router advertisements to make their own address there."""
+    return subnet.spec.dhcp and is_automatic(subnet.spec)
+
+
+def _automatic(subnet: Subnet, port: Key, book: AddressBook, mac: str) -> Allocation | Problem:
+    """Reserve the address that the guest makes."""
+    address = automatic_address(network_of(subnet.spec), mac)
+    return address_problem("spec.macAddress", address, [subnet]) or _reserve(
+        subnet, port, f"MAC address {mac}", address, book
+    )
+
+
+def _reserve(subnet: Subnet, port: Key, field: str, address: str, book: AddressBook) -> Allocation | Waits:
+    if book.reserve(subnet, port, address):
+        return _allocation(subnet, str(ip_address(address)))
+    holders = ", ".join(str(key) for key in sorted(book.holders(subnet.uid, address) - {port}, key=str))
+    return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {holders} has it")
 
 
 def _allocation(subnet: Subnet, address: str) -> Allocation:

@@ -11,9 +11,14 @@ from nephos_api.metadata import Key
 from nephos_api.resources import Port, Subnet
 from nephos_operator import addressing
 from nephos_operator.addressing import AddressBook, Cursor, Range
-from nephos_operator.allocation import address_problem, allocate
+from nephos_operator.allocation import address_problem, allocate, automatic_problem
 from nephos_operator.claims import held_addresses
 from nephos_operator.verdict import Stalls, Waits
+
+MAC = "52:54:00:12:34:56"
+OWN = "2001:db8::5054:ff:fe12:3456"
+"""What a guest with that MAC makes of 2001:db8::/64."""
+STATEFUL = {"ipv6Mode": "DHCPv6Stateful"}
 
 
 def subnet(cidr: str = "10.0.0.0/29", **spec: Any) -> Subnet:
@@ -173,7 +178,7 @@ def test_a_fixed_address_is_judged(address: str, reason: str | None) -> None:
 def test_where_one_address_of_several_fails_none_is_kept() -> None:
     book, small = AddressBook(), subnet()
     book.hold(key("other"), {(small.uid, "10.0.0.4")})
-    refused = allocate(key("a"), "spec.addresses", ["10.0.0.3", "10.0.0.4"], [small], book)
+    refused = allocate(key("a"), "spec.addresses", ["10.0.0.3", "10.0.0.4"], [small], book, MAC)
     assert isinstance(refused, Waits)
     assert "Port demo/other" in refused.message
     assert book.reserve(small, key("b"), "10.0.0.3")
@@ -181,14 +186,82 @@ def test_where_one_address_of_several_fails_none_is_kept() -> None:
 
 def test_several_addresses_of_one_subnet_are_all_kept_for_the_port_that_asks() -> None:
     book, small = AddressBook(), subnet()
-    assert not isinstance(allocate(key("a"), "", ["10.0.0.2", "10.0.0.3"], [small], book), Waits | Stalls)
+    assert not isinstance(allocate(key("a"), "", ["10.0.0.2", "10.0.0.3"], [small], book, MAC), Waits | Stalls)
     assert book.reserve_next(small, key("b")) == "10.0.0.4"
-    assert isinstance(allocate(key("c"), "", ["10.0.0.2"], [small], book), Waits)
+    assert isinstance(allocate(key("c"), "", ["10.0.0.2"], [small], book, MAC), Waits)
 
 
 def test_a_second_subnet_helps_out_when_the_first_is_full() -> None:
     book = AddressBook()
     first, second = subnet("10.0.0.0/30", gateway="10.0.0.1"), subnet("10.0.1.0/29")
-    allocations = allocate(key("a"), "", (), [first, second], book)
+    allocations = allocate(key("a"), "", (), [first, second], book, MAC)
     assert not isinstance(allocations, Waits | Stalls)
     assert [allocation.subnet_uid for allocation in allocations] == [second.uid]
+
+
+def taken(*subnets: Subnet, asked: tuple[str, ...] = (), mac: str = MAC, book: AddressBook | None = None) -> list[str]:
+    found = allocate(key("a"), "spec.addresses", asked, subnets, book or AddressBook(), mac)
+    assert not isinstance(found, Waits | Stalls), found
+    return [allocation.address for allocation in found]
+
+
+@given(
+    st.binary(min_size=6, max_size=6).map(lambda octets: ":".join(f"{octet:02x}" for octet in octets)),
+    st.integers(0, 2**64 - 1).map(lambda prefix: ip_network((prefix << 64, 64))),
+)
+def test_a_guests_own_address_says_its_mac_and_no_other_guest_makes_it(mac: str, cidr: Any) -> None:
+    address = ip_address(addressing.automatic_address(cidr, mac))
+    assert address in cidr
+    octets = bytearray(address.packed[8:])
+    assert octets[3:5] == b"\xff\xfe"
+    octets[0] ^= 2
+    assert ":".join(f"{octet:02x}" for octet in octets[:3] + octets[5:]) == mac
+
+
+@pytest.mark.parametrize(
+    ("subnets", "asked", "addresses"),
+    [
+        ([subnet("2001:db8::/64")], (), [OWN]),
+        ([subnet("2001:db8::/64", ipv6Mode="SLAAC")], (), [OWN]),
+        ([subnet("2001:db8::/64", ipv6Mode="DHCPv6Stateless")], (), [OWN]),
+        ([subnet("2001:db8::/64", **STATEFUL)], (), ["2001:db8::2"]),
+        ([subnet("2001:db8::/64", dhcp=False)], (), [OWN]),
+        ([subnet("10.0.0.0/24"), subnet("2001:db8::/64")], (), ["10.0.0.2", OWN]),
+        ([subnet("2001:db8::/64"), subnet("10.0.0.0/24")], ("10.0.0.9",), ["10.0.0.9", OWN]),
+        ([subnet("2001:db8::/64", dhcp=False), subnet("10.0.0.0/24")], ("10.0.0.9",), ["10.0.0.9"]),
+        ([subnet("2001:db8::/64", **STATEFUL), subnet("10.0.0.0/24")], ("10.0.0.9",), ["10.0.0.9"]),
+        ([subnet("2001:db8::/64"), subnet("2001:db8:1::/64")], (), [OWN, "2001:db8:1:0:5054:ff:fe12:3456"]),
+        ([subnet("2001:db8::/64"), subnet("2001:db8:1::/64", **STATEFUL)], (), [OWN, "2001:db8:1::2"]),
+        ([subnet("2001:db8::/64", dhcp=False)], ("2001:db8::99",), ["2001:db8::99"]),
+        ([subnet("2001:db8::/64")], (OWN,), [OWN]),
+    ],
+)
+def test_a_port_has_the_addresses_that_its_guest_will_take(
+    subnets: list[Subnet], asked: tuple[str, ...], addresses: list[str]
+) -> None:
+    assert taken(*subnets, asked=asked) == addresses
+
+
+def test_a_guest_that_makes_its_own_address_can_not_be_given_another() -> None:
+    told = [subnet("2001:db8::/64")]
+    refused = allocate(key("a"), "spec.addresses", ["2001:db8::99"], told, AddressBook(), MAC)
+    assert isinstance(refused, Stalls)
+    assert refused.reason == "AddressIsAutomatic"
+    assert automatic_problem("spec.addresses", OWN, told, MAC) is None
+    assert automatic_problem("spec.addresses", OWN, told, None) is not None
+
+
+def test_of_two_ports_with_one_mac_the_second_waits() -> None:
+    book, told = AddressBook(), subnet("2001:db8::/64")
+    assert taken(told, book=book) == [OWN]
+    waits = allocate(key("b"), "spec.addresses", (), [told], book, MAC)
+    assert isinstance(waits, Waits)
+    assert MAC in waits.message
+
+
+def test_a_service_address_that_a_guest_would_make_is_told() -> None:
+    told = subnet("2001:db8::/64", serviceAddress=OWN)
+    told = told.model_copy(update={"status": told.status.model_copy(update={"service_address": OWN})})
+    problem = allocate(key("a"), "spec.addresses", (), [told], AddressBook(), MAC)
+    assert isinstance(problem, Stalls)
+    assert problem.message.startswith("spec.macAddress")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nephos_api.resources import KINDS, Network, Server, ServerGroup
+from nephos_api.resources import KINDS, Network, Server, ServerGroup, Subnet
 from nephos_operator.admission.handlers import KINDS as REVIEWED
 from nephos_operator.admission.handlers import judge
 from nephos_operator.admission.rules import Cloud
@@ -109,6 +109,48 @@ async def test_pools_do_not_overlap(cloud: World) -> None:
     sentence = asks(cloud, "Subnet", network="blue", cidr="10.7.0.0/24", allocationPools=pools)
     assert sentence is not None
     assert "spec.allocationPools" in sentence
+
+
+@pytest.mark.parametrize(
+    ("spec", "mentioned"),
+    [
+        ({"allocationPools": [{"start": "fd00::20", "end": "fd00::10"}]}, "ends before it starts"),
+        (
+            {"allocationPools": [{"start": "fd00::2", "end": "fd00::9"}, {"start": "fd00::9", "end": "fd00::f"}]},
+            "two pools overlap",
+        ),
+        ({"allocationPools": [{"start": "fd00::2", "end": "fd00:0:0:1::"}]}, "outside"),
+        ({"gateway": "fd00::5", "allocationPools": [{"start": "fd00::2", "end": "fd00::9"}]}, "contains spec.gateway"),
+        ({"gateway": "fd00::"}, "spec.gateway"),
+        ({"gateway": "fd00::5", "serviceAddress": "fd00::5"}, "spec.serviceAddress"),
+        ({"gateway": "fd00::1", "allocationPools": [{"start": "fd00::2", "end": "fd00::9"}]}, None),
+    ],
+)
+async def test_what_cel_can_not_compare_of_ipv6_is_refused_too(
+    cloud: World, spec: dict[str, Any], mentioned: str | None
+) -> None:
+    sentence = asks(cloud, "Subnet", network="blue", cidr="fd00::/64", **spec)
+    assert sentence == mentioned if mentioned is None else mentioned in (sentence or "")
+
+
+async def test_subnets_of_ipv6_do_not_overlap_either(cloud: World) -> None:
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64")
+    await cloud.settle()
+    sentence = asks(cloud, "Subnet", network="blue", cidr="fd00::/96", ipv6Mode="DHCPv6Stateful")
+    assert "Subnet blue-v6" in (sentence or "")
+    assert asks(cloud, "Subnet", network="blue", cidr="fd00:1::/64") is None
+
+
+async def test_an_address_that_the_guest_makes_itself_is_not_asked_for(cloud: World) -> None:
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64")
+    await cloud.settle()
+    for sentence in (
+        asks_server(cloud, networks=[{"network": "blue", "addresses": ["fd00::9"]}]),
+        asks(cloud, "Port", network="blue", addresses=["fd00::9"], macAddress="52:54:00:12:34:56"),
+    ):
+        assert "guests make their own address" in (sentence or "")
+    own, mac = ["fd00::5054:ff:fe12:3456"], "52:54:00:12:34:56"
+    assert asks(cloud, "Port", network="blue", addresses=own, macAddress=mac) is None
 
 
 async def test_what_contradicts_an_image_is_refused(world: World) -> None:

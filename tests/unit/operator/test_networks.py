@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, KeyPair, Network, Port, Server, ServerGroup, Subnet
+from nephos_operator.addressing import automatic_address
 from nephos_operator.reconcilers.simple import fingerprint
 from nephos_operator.verdict import Stalls
 
@@ -21,6 +23,30 @@ async def test_a_network_gets_a_vni_an_mtu_a_domain_and_the_view_of_its_subnets(
     assert network.status.cidrs == "10.0.0.0/24"
     (view,) = network.status.subnets
     assert (view.gateway, view.service_address) == ("10.0.0.1", "10.0.0.254")
+
+
+async def test_agents_are_told_what_guests_are_told(cloud: World) -> None:
+    options = {"ntpServers": ["fd00::123"], "searchDomains": ["example.org"], "dnsServers": ["2620:fe::fe"]}
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64", **options)
+    await cloud.settle()
+    network = await cloud.get(Network, "blue")
+    v4, v6 = network.status.subnets
+    assert (v4.ipv6_mode, v6.ipv6_mode) == (None, "SLAAC")
+    assert (v6.gateway, v6.service_address) == ("fd00::1", "fd00::ffff:ffff:ffff:ffff")
+    assert (v6.ntp_servers, v6.search_domains, v6.dns_servers) == (("fd00::123",), ("example.org",), ("2620:fe::fe",))
+
+
+async def test_a_server_on_a_network_of_both_versions_has_an_address_of_each(cloud: World) -> None:
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64")
+    await cloud.settle()
+    server = await cloud.add_server("one")
+    first, second = server.status.addresses
+    assert first.address == "10.0.0.2"
+    assert second.address == automatic_address(ip_network("fd00::/64"), second.mac)
+    await cloud.make(Port, "mine", "demo", network="blue", macAddress="52:54:00:12:34:56")
+    await cloud.settle()
+    port = await cloud.get(Port, "mine")
+    assert [held.address for held in port.spec.allocations] == ["10.0.0.3", "fd00::5054:ff:fe12:3456"]
 
 
 async def test_the_mtu_follows_the_narrowest_underlay(cloud: World) -> None:

@@ -135,7 +135,7 @@ async def test_an_address_that_becomes_free_is_taken_by_the_one_that_waits(cloud
 
 
 async def test_both_versions_of_ip_are_given_where_the_network_has_both(cloud: World) -> None:
-    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="2001:db8::/64")
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="2001:db8::/64", ipv6Mode="DHCPv6Stateful")
     await cloud.settle()
     server = await cloud.add_server("one")
     assert [address.address for address in server.status.addresses] == ["10.0.0.2", "2001:db8::2"]

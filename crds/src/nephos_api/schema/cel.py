@@ -8,6 +8,11 @@ _SIZES: Final = "[" + ", ".join(str(2 ** (32 - bits)) for bits in range(8, 30)) 
 """How many addresses IPv4 networks from /8 to /29 have (CEL has no powers)."""
 
 
+def family(network: str) -> str:
+    """Return the IP version of a network, given an expression that is its string."""
+    return f"cidr({network}).ip().family()"
+
+
 def is_ipv4(address: str) -> str:
     """Return a test of an expression that is a string: whether it is an IPv4 address."""
     return f"(isIP({address}) && ip({address}).family() == 4)"

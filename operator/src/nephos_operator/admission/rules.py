@@ -14,7 +14,7 @@ from nephos_api.resources import Image, Port, Server, ServerAction, Subnet
 from nephos_api.resources.image import ImagePhase
 from nephos_operator import quota
 from nephos_operator.addressing import AddressBook
-from nephos_operator.allocation import address_problem, subnet_of
+from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
 from nephos_operator.reconcilers.subnet import layout_problem, overlap
 from nephos_operator.references import active_subnets, contradiction
 from nephos_operator.store import Store
@@ -109,22 +109,24 @@ def _server_contradictions(server: Server, cloud: Cloud) -> str | None:
 def _server_addresses(server: Server, cloud: Cloud) -> str | None:
     for interface in server.spec.networks:
         field = f"spec.networks[{interface.name}].addresses"
-        if sentence := _addresses(server, interface.network, field, interface.addresses, cloud):
+        if sentence := _addresses(server, interface.network, field, interface.addresses, None, cloud):
             return sentence
     return None
 
 
 def _port_addresses(port: Port, cloud: Cloud) -> str | None:
-    return _addresses(port, port.spec.network, "spec.addresses", port.spec.addresses, cloud)
+    spec = port.spec
+    return _addresses(port, spec.network, "spec.addresses", spec.addresses, spec.mac_address, cloud)
 
 
 def _addresses(
-    resource: Resource, network_name: str, field: str, addresses: tuple[str, ...], cloud: Cloud
+    resource: Resource, network_name: str, field: str, addresses: tuple[str, ...], mac: str | None, cloud: Cloud
 ) -> str | None:
     network = cloud.store.networks.get(network_name, resource.metadata.namespace)
     subnets = active_subnets(network, cloud.store) if network else ()
     for address in addresses if subnets else ():
-        if problem := address_problem(field, address, subnets):
+        problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
+        if problem:
             return problem.message
         subnet = subnet_of(address, subnets)
         holders = cloud.addresses.holders(subnet.uid, address) if subnet else frozenset()

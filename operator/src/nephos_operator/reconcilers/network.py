@@ -9,6 +9,7 @@ from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Host, Network, Subnet
 from nephos_api.resources.network import NetworkPhase, NetworkStatus, RouterReference, SubnetView
+from nephos_operator.addressing import ipv6_mode
 from nephos_operator.context import Context, ensure_finalizer
 from nephos_operator.identifiers import identifier
 from nephos_operator.provider import PROVIDER_MTU, offer_problem, segment_problem
@@ -78,6 +79,9 @@ def subnet_view(subnet: Subnet) -> SubnetView:
         dhcp=subnet.spec.dhcp,
         dns_servers=subnet.spec.dns_servers,
         host_routes=subnet.spec.host_routes,
+        ipv6_mode=ipv6_mode(subnet.spec),
+        ntp_servers=subnet.spec.ntp_servers,
+        search_domains=subnet.spec.search_domains,
     )
 
 

@@ -56,7 +56,8 @@ def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
     subnets = active_subnets(network, context.store)
     if network.status.phase is not NetworkPhase.ACTIVE or not subnets:
         return Waits("NetworkNotActive", f"waits for {key} to become Active and to have a Subnet")
-    allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, context.addresses)
+    mac = port.spec.mac_address or identity.mac_address(port.uid)
+    allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, context.addresses, mac)
     if isinstance(allocations, Waits | Stalls):
         return allocations
     spec: dict[str, Any] = {
@@ -64,7 +65,7 @@ def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
         "allocations": [allocation.to_wire() for allocation in allocations],
     }
     if port.spec.mac_address is None:
-        spec["macAddress"] = identity.mac_address(port.uid)
+        spec["macAddress"] = mac
     return spec
 
 
@@ -129,7 +130,8 @@ async def _yield_contested(port: Port, context: Context) -> Result:
     held: tuple[Allocation, ...] | Problem = ()
     subnets = [context.store.subnets.get(a.subnet, port.metadata.namespace) for a in port.spec.allocations]
     if not port.spec.addresses:
-        held = allocate(port.key, "spec.addresses", (), [s for s in subnets if s is not None], context.addresses)
+        mac, left = port.spec.mac_address or identity.mac_address(port.uid), [s for s in subnets if s is not None]
+        held = allocate(port.key, "spec.addresses", (), left, context.addresses, mac)
     kept = () if isinstance(held, Waits | Stalls) else held
     spec = {**port_spec.held(port), "allocations": [allocation.to_wire() for allocation in kept]}
     await port_spec.write(port, spec, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nephos_api.identity import port_name
+from nephos_api.identity import mac_address, port_name
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
@@ -242,7 +242,8 @@ async def _restore_port(server: Server, interface_name: str, host: Host, context
         return
     key = context.store.ports.key(port_name(server.metadata.name, interface_name), server.metadata.namespace)
     had = [address.address for address in server.status.addresses if address.name == interface_name]
-    held = allocate(key, "status.addresses", had, planned.subnets, context.addresses)
+    mac = mac_address(server.uid, interface_name)
+    held = allocate(key, "status.addresses", had, planned.subnets, context.addresses, mac)
     if isinstance(held, Waits | Stalls):
         context.events.warning(server, held.reason, held.message)
         return

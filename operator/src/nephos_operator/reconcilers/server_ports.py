@@ -40,7 +40,12 @@ def allocations(
             found[name] = port.spec.allocations
             continue
         chosen = allocate(
-            key, f"spec.networks[{name}].addresses", plan.interface.addresses, plan.subnets, context.addresses
+            key,
+            f"spec.networks[{name}].addresses",
+            plan.interface.addresses,
+            plan.subnets,
+            context.addresses,
+            identity.mac_address(server.uid, name),
         )
         if isinstance(chosen, Waits | Stalls):
             return chosen

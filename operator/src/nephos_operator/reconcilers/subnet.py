@@ -9,7 +9,7 @@ from itertools import pairwise
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Network, Subnet
-from nephos_api.resources.subnet import SubnetPhase, SubnetStatus
+from nephos_api.resources.subnet import SubnetPhase, SubnetSpec, SubnetStatus
 from nephos_operator import addressing
 from nephos_operator.context import Context, ensure_finalizer
 from nephos_operator.precedence import rank
@@ -106,6 +106,19 @@ def layout_problem(subnet: Subnet) -> Stalls | None:
     for one, other in pairwise(ranges):
         if other.first <= one.last:
             return Stalls("BadPool", "spec.allocationPools: two pools overlap; make them one")
+    return _pool_problem(spec, ranges) if spec.allocation_pools else None
+
+
+def _pool_problem(spec: SubnetSpec, ranges: Sequence[addressing.Range]) -> Stalls | None:
+    """Return what is wrong between the pools and the rest of the spec, or None."""
+    cidr = addressing.network_of(spec)
+    ends = [ip_address(end) for pool in spec.allocation_pools for end in (pool.start, pool.end)]
+    if not all(end in cidr for end in ends):
+        return Stalls("BadPool", f"spec.allocationPools: a pool lies outside {cidr}; both ends must be inside of it")
+    if spec.gateway and any(int(ip_address(spec.gateway)) in span for span in ranges):
+        return Stalls(
+            "BadPool", "spec.allocationPools: a pool contains spec.gateway; leave the gateway out of the pools"
+        )
     return None
 
 
