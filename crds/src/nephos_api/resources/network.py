@@ -140,7 +140,7 @@ class NetworkStatus(Status):
     """VXLAN network identifier (24 bit, RFC 7348)."""
     mtu: Annotated[int | None, Field(ge=576, le=9166)] = None
     """MTU in bytes that guests get."""
-    dns_domain: Annotated[str | None, Field(max_length=253)] = None
+    dns_domain: DnsDomain | None = None
     """Domain of the names of its Servers."""
     subnets: Annotated[tuple[SubnetView, ...], Field(max_length=32, json_schema_extra={"mapKey": "name"})] = ()
     """Its Subnets, as agents need them."""

@@ -45,10 +45,11 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
     """
     names = network_names(network.uid, context.namespace_prefix)
     result: set[Fact] = {*_network_facts(network, names, context), *flood_entries(network, context)}
+    leasing = dnsmasq.leasing(network)
     for port in network.ports:
         if port.host == context.host:
             is_open = tap_name(port.uid) in open_taps
-            result |= _local_port_facts(port, network.mtu, network.dns_domain, names, is_open=is_open)
+            result |= _local_port_facts(port, network.mtu, network.dns_domain, leasing, names, is_open=is_open)
         else:
             result |= _remote_port_facts(port, network.dns_domain, names)
     return frozenset(result)
@@ -101,6 +102,9 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     if network.vni is not None:
         vxlan = Vxlan(names.vxlan, network.uid, names.bridge, network.vni, context.underlay_address, network.mtu)
         result += [vxlan, GuardElement(names.vxlan, GuardSet.ROLE, ("from_tunnel",))]
+    if dnsmasq.is_needed(network):
+        config = dnsmasq.configuration(network, names, context.run_dir)
+        result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
     return [
         *result,
         Bridge(names.bridge, network.uid, network.mtu),
@@ -115,19 +119,12 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
         ),
         GuardElement(names.service, GuardSet.ROLE, ("from_service",)),
         BridgeEntry(names.service, names.service_mac),
-        Dnsmasq(
-            names.service,
-            names.unit,
-            names.namespace,
-            names.directory,
-            dnsmasq.configuration(network, names, context.run_dir),
-        ),
     ]
 
 
 @lru_cache(maxsize=65536)
 def _local_port_facts(
-    port: HostPort, mtu: int, dns_domain: str, names: NetworkNames, *, is_open: bool
+    port: HostPort, mtu: int, dns_domain: str, leasing: frozenset[str], names: NetworkNames, *, is_open: bool
 ) -> frozenset[Fact]:
     """Return the facts of a port on this host. Filters and names are there before its tap is."""
     tap, mac = tap_name(port.uid), port.mac
@@ -144,7 +141,7 @@ def _local_port_facts(
             result.add(GuardElement(tap, GuardSet.ND_TARGET, (mac, entry.address)))
         else:
             result.add(GuardElement(tap, GuardSet.IPV4, (mac, entry.address)))
-    lease = dnsmasq.dhcp_host(port)
+    lease = dnsmasq.dhcp_host(port, leasing)
     if lease:
         result.add(HostsFile(names.service, names.directory, HostsKind.DHCP, port.uid, lease))
     if is_open:

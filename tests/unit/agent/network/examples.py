@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nephos_agent.network.desired import HostContext
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
-from nephos_api.resources.network import HostRoute, SubnetView
+from nephos_api.resources.network import HostRoute, IPv6Mode, SubnetView
 
 CONTEXT = HostContext("h1", "192.0.2.1", "nephos", "/run/nephos/network")
 V4 = SubnetView(
@@ -15,9 +15,42 @@ V4 = SubnetView(
     service_address="10.10.0.254",
     host_routes=(HostRoute(destination="10.20.0.0/16", next_hop="10.10.0.2"),),
 )
-V6 = SubnetView(name="blue-v6", uid="subnet-2", cidr="fd00:10::/64", service_address="fd00:10::ffff")
+V6 = SubnetView(
+    name="blue-v6",
+    uid="subnet-2",
+    cidr="fd00:10::/64",
+    service_address="fd00:10::ffff",
+    ipv6_mode=IPv6Mode.DHCPV6_STATEFUL,
+)
 LONELY = SubnetView(
     name="lonely", uid="subnet-3", cidr="10.30.0.0/16", service_address="10.30.255.254", dns_servers=("10.30.0.53",)
+)
+RICH = SubnetView(
+    name="rich",
+    uid="subnet-5",
+    cidr="10.50.0.0/24",
+    gateway="10.50.0.1",
+    service_address="10.50.0.254",
+    dns_servers=("9.9.9.9", "2620:fe::fe"),
+    ntp_servers=("10.50.0.123", "fd00:20::123"),
+    search_domains=("example.org", "a.example.org"),
+)
+SLAAC = SubnetView(
+    name="slaac",
+    uid="subnet-6",
+    cidr="fd00:20::/64",
+    service_address="fd00:20::ffff",
+    ipv6_mode=IPv6Mode.SLAAC,
+    dns_servers=("9.9.9.9", "2620:fe::fe"),
+    search_domains=("example.org",),
+)
+STATELESS = SubnetView(
+    name="stateless",
+    uid="subnet-7",
+    cidr="fd00:30::/64",
+    service_address="fd00:30::ffff",
+    ipv6_mode=IPv6Mode.DHCPV6_STATELESS,
+    ntp_servers=("10.50.0.123", "fd00:20::123"),
 )
 MANUAL = SubnetView(name="manual", uid="subnet-4", cidr="10.40.0.0/20", service_address="10.40.15.254", dhcp=False)
 
