@@ -9,14 +9,11 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any, Final
 
-from nephos_agent.metadata.source import Guest, GuestNic
+from nephos_agent.metadata.network_data import network_data
+from nephos_agent.metadata.source import Guest
 from nephos_agent.network.addresses import is_ipv6
-from nephos_agent.network.names import tap_name
-from nephos_api.resources.network import SubnetView
-from nephos_api.resources.port import Allocation
 
 LATEST: Final = "latest"
 OPENSTACK_VERSIONS: Final = (
@@ -102,21 +99,6 @@ def meta_data(guest: Guest, random_seed: bytes) -> dict[str, Any]:
     }
 
 
-def network_data(guest: Guest) -> dict[str, Any]:
-    """Return ``network_data.json``: the NICs, what is configured on them, and resolvers."""
-    networks: list[dict[str, Any]] = []
-    resolvers: dict[str, None] = {}
-    for nic in guest.nics:
-        for allocation, subnet in _allocations(nic):
-            networks.append(_network(f"network{len(networks)}", nic, allocation, subnet))
-            resolvers |= dict.fromkeys(subnet.dns_servers or filter(None, (subnet.service_address,)))
-    return {
-        "links": [_link(nic) for nic in guest.nics],
-        "networks": networks,
-        "services": [{"type": "dns", "address": address} for address in resolvers],
-    }
-
-
 def ec2(guest: Guest) -> Tree:
     """Return the folder of a version of EC2's layout."""
     result: dict[str, Tree | str] = {"meta-data": ec2_meta_data(guest)}
@@ -171,46 +153,3 @@ def _json(value: object) -> str:
 
 def _ec2_id(prefix: str, uid: str) -> str:
     return f"{prefix}-{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
-
-
-def _link(nic: GuestNic) -> dict[str, Any]:
-    return {
-        "id": tap_name(nic.port.uid),
-        "vif_id": nic.port.uid,
-        "type": "tap",
-        "mtu": nic.network.status.mtu,
-        "ethernet_mac_address": nic.port.spec.mac_address,
-    }
-
-
-def _allocations(nic: GuestNic) -> list[tuple[Allocation, SubnetView]]:
-    subnets = {subnet.uid: subnet for subnet in nic.network.status.subnets}
-    return [
-        (allocation, subnets[allocation.subnet_uid])
-        for allocation in nic.port.spec.allocations
-        if allocation.subnet_uid in subnets
-    ]
-
-
-def _network(network_id: str, nic: GuestNic, allocation: Allocation, subnet: SubnetView) -> dict[str, Any]:
-    family = "ipv6" if is_ipv6(allocation.address) else "ipv4"
-    common = {"id": network_id, "link": tap_name(nic.port.uid), "network_id": nic.network.uid}
-    if subnet.dhcp:
-        return common | {"type": "ipv4_dhcp" if family == "ipv4" else "ipv6_dhcpv6-stateful"}
-    return common | {
-        "type": family,
-        "ip_address": allocation.address,
-        "netmask": str(ip_network(subnet.cidr).netmask),
-        "routes": _routes(subnet),
-    }
-
-
-def _routes(subnet: SubnetView) -> list[dict[str, str]]:
-    everywhere = "::/0" if ip_network(subnet.cidr).version == 6 else "0.0.0.0/0"
-    routes = [(everywhere, subnet.gateway)] if subnet.gateway else []
-    routes += [(route.destination, route.next_hop) for route in subnet.host_routes]
-    networks = ((ip_network(destination), next_hop) for destination, next_hop in routes)
-    return [
-        {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
-        for network, next_hop in networks
-    ]

@@ -10,7 +10,7 @@ import pytest
 from nephos_agent.metadata import config_drive, documents
 from nephos_agent.metadata.source import Guest, GuestNic
 from nephos_api.metadata import Metadata
-from nephos_api.resources.network import HostRoute, Network, NetworkStatus, SubnetView
+from nephos_api.resources.network import HostRoute, IPv6Mode, Network, NetworkStatus, SubnetView
 from nephos_api.resources.port import Allocation, Port, PortSpec
 from nephos_api.resources.server import NetworkInterface, Server, ServerKey, ServerSpec, ServerStatus
 
@@ -24,7 +24,13 @@ BLUE = Network(
         dns_domain="blue.first.nephos.internal",
         subnets=(
             SubnetView(name="v4", uid="s1", cidr="10.10.0.0/24", gateway="10.10.0.1", service_address="10.10.0.254"),
-            SubnetView(name="v6", uid="s2", cidr="fd00:10::/64", service_address="fd00:10::ffff"),
+            SubnetView(
+                name="v6",
+                uid="s2",
+                cidr="fd00:10::/64",
+                service_address="fd00:10::ffff",
+                ipv6_mode=IPv6Mode.DHCPV6_STATEFUL,
+            ),
         ),
     ),
 )
