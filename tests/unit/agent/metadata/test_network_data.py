@@ -47,7 +47,8 @@ def guest(*nics: GuestNic) -> Guest:
 
 
 def networks(*nics: GuestNic) -> list[dict[str, Any]]:
-    return network_data(guest(*nics))["networks"]
+    found: list[dict[str, Any]] = network_data(guest(*nics))["networks"]
+    return found
 
 
 def with_mode(mode: IPv6Mode | None) -> SubnetView:
