@@ -13,7 +13,7 @@ help: ## what can be made
 bootstrap:
 	@dev/bootstrap
 
-demo: bootstrap ## two hosts, two Servers, a ping from one to the other
+demo: bootstrap ## two hosts, two web servers, one of them in the world
 	@$(NEPHOS_DEV) demo
 
 up: bootstrap ## the cloud alone: make up HOSTS=3 OPERATORS=2

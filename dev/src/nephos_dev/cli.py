@@ -80,7 +80,7 @@ def down() -> None:
 @main.command()
 @_reported
 def demo() -> None:
-    """Two hosts, the first example, and a ping from guest to guest."""
+    """Two hosts, two web servers, and who reaches whom: guests each other, the internet and guests."""
     run_demo(Cloud(progress=Lines(_console)), Lines(_console), _console)
 
 

@@ -113,7 +113,7 @@ def agent(layout: Layout, host: HostLayout, capacity: Capacity, guests_run_with:
         "NEPHOS_LIBVIRT_URI": "qemu:///system",
         "NEPHOS_METRICS_HOST": str(host.address),
         "NEPHOS_METRICS_PORT": str(AGENT_METRICS_PORT),
-        "NEPHOS_PHYSICAL_NETWORK": f"{PHYSICAL_NETWORK}={PROVIDER_BRIDGE}",
+        "NEPHOS_PHYSICAL_NETWORKS": f"{PHYSICAL_NETWORK}={PROVIDER_BRIDGE}",
         "NEPHOS_RUN_DIR": "/run/nephos",
         "NEPHOS_STATE_DIR": "/var/lib/nephos",
         "NEPHOS_TLS_CA": "/etc/pki/CA/cacert.pem",

@@ -146,7 +146,7 @@ def tiny(image: BuiltImage) -> tuple[dict[str, Any], ...]:
 def public_network() -> tuple[dict[str, Any], ...]:
     """Return the external Network `public` and its Subnets, as the example of a catalog has them."""
     documents = yaml.safe_load_all(CATALOG_EXAMPLE.read_text())
-    return tuple(document for document in documents if document["metadata"]["name"] in {"public", "public-v4"})
+    return tuple(document for document in documents if document["kind"] in {"Network", "Subnet"})
 
 
 def install_host(cluster: Cluster, layout: Layout, host: HostLayout) -> None:

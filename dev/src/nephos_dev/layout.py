@@ -129,6 +129,16 @@ class Layout:
         return self.state / "env"
 
     @property
+    def ssh_key(self) -> Path:
+        """The private key of `ops`, who logs in to guests."""
+        return self.state / "ssh" / "ops"
+
+    @property
+    def ssh_settings(self) -> Path:
+        """What ssh is told, so that it takes that key."""
+        return self.state / "ssh" / "config"
+
+    @property
     def kubeconfigs(self) -> Path:
         """The kubeconfigs of the cloud's components."""
         return self.state / "kubeconfigs"
