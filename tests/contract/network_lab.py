@@ -19,14 +19,18 @@ from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.linux import LinuxNetwork
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_taps import create_tap, open_tap
-from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
+from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
 from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.identity import mac_address
 from nephos_api.resources.network import SubnetView
+from nephos_api.resources.security_group import Direction, IPFamily
 
 T = TypeVar("T")
+ALLOW_ALL = HostSecurityGroup(
+    "allow-all", frozenset(SecurityRule(direction, family) for direction in Direction for family in IPFamily)
+)
 _FRAME_BYTES = 65_600
 _DHCP_SCRIPT = """#!/bin/sh
 env > {folder}/$1.env
@@ -246,22 +250,40 @@ async def build(folder: Path, services: Callable[[], GuestServices]) -> Lab:
 
 
 def network(number: int, *ports: HostPort, mtu: int = 1450, cidr: str = "10.10.0.0/24", uid: str = "") -> HostNetwork:
-    """Return a network with one subnet."""
+    """Return a network with one subnet, and with a group that allows everything."""
     base = cidr.rsplit(".", 1)[0]
     subnet = SubnetView(
         name="sub", uid=f"subnet-{number}", cidr=cidr, gateway=f"{base}.1", service_address=f"{base}.254"
     )
     name = f"net{number}"
     return HostNetwork(
-        uid or f"network-{number}", name, "lab", 1000 + number, mtu, f"{name}.lab.nephos.internal", (subnet,), ports
+        uid or f"network-{number}",
+        name,
+        "lab",
+        1000 + number,
+        mtu,
+        f"{name}.lab.nephos.internal",
+        (subnet,),
+        ports,
+        security_groups=(ALLOW_ALL,),
     )
 
 
-def port(uid: str, address: str, host: Host, subnet: str = "subnet-1") -> HostPort:
-    """Return a port of a server of the same name."""
+def port(
+    uid: str, address: str, host: Host, subnet: str = "subnet-1", groups: tuple[str, ...] = (ALLOW_ALL.uid,)
+) -> HostPort:
+    """Return a port of a server of the same name, which may do everything unless told otherwise."""
     addresses = (PortAddress(address, subnet, 24),)
     return HostPort(
-        uid, f"{uid}-net0", mac_address(uid, "net0"), addresses, f"server-{uid}", uid, host.name, host.address
+        uid,
+        f"{uid}-net0",
+        mac_address(uid, "net0"),
+        addresses,
+        f"server-{uid}",
+        uid,
+        host.name,
+        host.address,
+        security_groups=groups,
     )
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_network
 
 from nephos_agent.network import dnsmasq
-from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6, is_ipv6, link_local
+from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6, link_local
+from nephos_agent.network.desired_filters import (
+    attachment,
+    member_elements,
+    network_filters,
+    policy_filters,
+    port_filters,
+)
 from nephos_agent.network.facts import (
     ZERO_MAC,
     Bridge,
     BridgeEntry,
     Dnsmasq,
     Fact,
-    GuardElement,
-    GuardSet,
     HostsFile,
     HostsKind,
     Neighbour,
@@ -44,14 +50,16 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
     ``open_taps`` names the taps that a process has open: only those can be moved to the bridge.
     """
     names = network_names(network.uid, context.namespace_prefix)
-    result: set[Fact] = {*_network_facts(network, names, context), *flood_entries(network, context)}
+    result: set[Fact] = {*_network_facts(network, names, context), *shared_facts(network, context, open_taps)}
     leasing = dnsmasq.leasing(network)
     for port in network.ports:
         if port.host == context.host:
             is_open = tap_name(port.uid) in open_taps
-            result |= _local_port_facts(port, network.mtu, network.dns_domain, leasing, names, is_open=is_open)
+            result |= _local_port_facts(
+                port, network.uid, network.mtu, network.dns_domain, leasing, names, is_open=is_open
+            )
         else:
-            result |= _remote_port_facts(port, network.dns_domain, names)
+            result |= _remote_port_facts(port, network.uid, network.dns_domain, names)
     return frozenset(result)
 
 
@@ -60,9 +68,9 @@ def touched_ports(
 ) -> frozenset[str]:
     """Return the UIDs of the ports that one description has and the other has not, or has otherwise.
 
-    All of them where the two differ in more than ports: what a port needs depends on the MTU, the domain and so on.
+    All of them where the two differ in more than ports and rules: what a port needs depends on the MTU and so on.
     """
-    if replace(before, ports=()) != replace(after, ports=()):
+    if _beside_ports(before) != _beside_ports(after):
         return frozenset(port.uid for network in (before, after) for port in network.ports)
     old, new = ({port.uid: port for port in network.ports} for network in (before, after))
     changed = {uid for uid in old.keys() | new.keys() if old.get(uid) != new.get(uid)}
@@ -70,16 +78,44 @@ def touched_ports(
     return frozenset(changed | {uid for uid in new if toggled and tap_name(uid) in toggled})
 
 
+def _beside_ports(network: HostNetwork) -> HostNetwork:
+    return replace(network, ports=(), security_groups=(), routed_members=())
+
+
 def narrowed(network: HostNetwork, port_uids: frozenset[str]) -> HostNetwork:
     """Return the network with those ports alone."""
     return replace(network, ports=tuple(port for port in network.ports if port.uid in port_uids))
 
 
-def flood_entries(network: HostNetwork, context: HostContext) -> frozenset[Fact]:
-    """Return where frames for everybody go: each host that has a port of the network."""
-    vxlan = network_names(network.uid, context.namespace_prefix).vxlan
+def shared_facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str]) -> frozenset[Fact]:
+    """Return what no port has for itself: where frames for everybody go, rules, and MACs that several ports may use."""
+    names = network_names(network.uid, context.namespace_prefix)
     hosts = {port.host_address for port in network.ports if port.host != context.host}
-    return frozenset(TunnelEntry(vxlan, ZERO_MAC, address) for address in hosts)
+    return frozenset(
+        {
+            *(TunnelEntry(names.vxlan, ZERO_MAC, address) for address in hosts if network.vni is not None),
+            *policy_filters(network, context.host, names.bridge),
+            *_shared_mac_facts(network, names, context.host, open_taps),
+        }
+    )
+
+
+def _shared_mac_facts(
+    network: HostNetwork, names: NetworkNames, host: str, open_taps: frozenset[str]
+) -> Iterator[Fact]:
+    """Yield where the MACs of address pairs are that are no port's own: at the first of the ports that may use them."""
+    owners = {pair.mac: port for port in reversed(network.ports) for pair in port.address_pairs}
+    if not owners:
+        return
+    own = {port.mac for port in network.ports}
+    for mac, port in owners.items():
+        if mac in own:
+            continue
+        if port.host != host:
+            yield BridgeEntry(names.vxlan, mac)
+            yield TunnelEntry(names.vxlan, mac, port.host_address)
+        elif tap_name(port.uid) in open_taps:
+            yield BridgeEntry(tap_name(port.uid), mac)
 
 
 def local_ports(network: HostNetwork, host: str) -> dict[str, str]:
@@ -101,7 +137,7 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     result: list[Fact] = []
     if network.vni is not None:
         vxlan = Vxlan(names.vxlan, network.uid, names.bridge, network.vni, context.underlay_address, network.mtu)
-        result += [vxlan, GuardElement(names.vxlan, GuardSet.ROLE, ("from_tunnel",))]
+        result += [vxlan, *attachment(names.vxlan, names.bridge, "from_tunnel")]
     if dnsmasq.is_needed(network):
         config = dnsmasq.configuration(network, names, context.run_dir)
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
@@ -117,54 +153,53 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
             network.mtu,
             tuple(sorted(addresses)),
         ),
-        GuardElement(names.service, GuardSet.ROLE, ("from_service",)),
+        *network_filters(names),
         BridgeEntry(names.service, names.service_mac),
     ]
 
 
 @lru_cache(maxsize=65536)
 def _local_port_facts(
-    port: HostPort, mtu: int, dns_domain: str, leasing: frozenset[str], names: NetworkNames, *, is_open: bool
+    port: HostPort,
+    network_uid: str,
+    mtu: int,
+    dns_domain: str,
+    leasing: frozenset[str],
+    names: NetworkNames,
+    *,
+    is_open: bool,
 ) -> frozenset[Fact]:
     """Return the facts of a port on this host. Filters and names are there before its tap is."""
-    tap, mac = tap_name(port.uid), port.mac
+    tap = tap_name(port.uid)
     result: set[Fact] = {
-        GuardElement(tap, GuardSet.ROLE, ("from_port",)),
-        GuardElement(tap, GuardSet.MAC, (mac,)),
-        GuardElement(tap, GuardSet.IPV6, (mac, link_local(mac))),
-        GuardElement(tap, GuardSet.ND_TARGET, (mac, link_local(mac))),
-        *_shared_port_facts(port, dns_domain, names),
+        *port_filters(port, network_uid, names.bridge),
+        *_shared_port_facts(port, network_uid, dns_domain, names),
     }
-    for entry in port.addresses:
-        if is_ipv6(entry.address):
-            result.add(GuardElement(tap, GuardSet.IPV6, (mac, entry.address)))
-            result.add(GuardElement(tap, GuardSet.ND_TARGET, (mac, entry.address)))
-        else:
-            result.add(GuardElement(tap, GuardSet.IPV4, (mac, entry.address)))
     lease = dnsmasq.dhcp_host(port, leasing)
     if lease:
         result.add(HostsFile(names.service, names.directory, HostsKind.DHCP, port.uid, lease))
     if is_open:
-        result.add(Tap(tap, port.uid, names.bridge, mtu))
-        result.add(BridgeEntry(tap, mac))
+        result.add(Tap(tap, port.uid, names.bridge, mtu, takes_any_mac=not port.port_security))
+        result.add(BridgeEntry(tap, port.mac))
     return frozenset(result)
 
 
 @lru_cache(maxsize=65536)
-def _remote_port_facts(port: HostPort, dns_domain: str, names: NetworkNames) -> frozenset[Fact]:
+def _remote_port_facts(port: HostPort, network_uid: str, dns_domain: str, names: NetworkNames) -> frozenset[Fact]:
     """Return the facts of a port on another host: where its frames go, what answers for it, how it is called."""
     return frozenset(
         {
             BridgeEntry(names.vxlan, port.mac),
             TunnelEntry(names.vxlan, port.mac, port.host_address),
-            *_shared_port_facts(port, dns_domain, names),
+            *_shared_port_facts(port, network_uid, dns_domain, names),
         }
     )
 
 
-def _shared_port_facts(port: HostPort, dns_domain: str, names: NetworkNames) -> list[Fact]:
+def _shared_port_facts(port: HostPort, network_uid: str, dns_domain: str, names: NetworkNames) -> list[Fact]:
     result: list[Fact] = [Neighbour(names.bridge, link_local(port.mac), port.mac)]
     result += [Neighbour(names.bridge, entry.address, port.mac) for entry in port.addresses]
+    result += member_elements(port, network_uid, names.bridge)
     names_of_port = dnsmasq.dns_host(port, dns_domain)
     if names_of_port:
         result.append(HostsFile(names.service, names.directory, HostsKind.DNS, port.uid, names_of_port))

@@ -14,13 +14,54 @@ Key = tuple[str, ...]
 
 
 class GuardSet(StrEnum):
-    """The sets and maps of ``guard.nft`` that hold an element a port."""
+    """The sets and maps of ``guard.nft`` and ``filter.nft`` whose elements the agent makes."""
 
     ROLE = "role"
     MAC = "port_mac"
     IPV4 = "port_ipv4"
     IPV6 = "port_ipv6"
     ND_TARGET = "port_nd_target"
+    PAIR_IPV4 = "pair_ipv4"
+    PAIR_IPV6 = "pair_ipv6"
+    PAIR_ND_TARGET = "pair_nd_target"
+    MARK = "device_mark"
+    SPOOFED = "drops_spoofed"
+    DISABLED = "drops_disabled"
+    NETWORK = "networks"
+    POLICY = "policies"
+    ZONE = "device_zone"
+    SERVICE = "service"
+    MEMBER_IPV4 = "member_ipv4"
+    MEMBER_IPV6 = "member_ipv6"
+    REFUSED_EGRESS = "drops_egress"
+    REFUSED_INGRESS = "drops_ingress"
+    CROWDED = "drops_flow_limit"
+    EGRESS_IPV4 = "egress_ipv4"
+    EGRESS_IPV4_PORT = "egress_ipv4_port"
+    EGRESS_IPV6 = "egress_ipv6"
+    EGRESS_IPV6_PORT = "egress_ipv6_port"
+    EGRESS_GROUP = "egress_group"
+    EGRESS_GROUP_PORT = "egress_group_port"
+    INGRESS_IPV4 = "ingress_ipv4"
+    INGRESS_IPV4_PORT = "ingress_ipv4_port"
+    INGRESS_IPV6 = "ingress_ipv6"
+    INGRESS_IPV6_PORT = "ingress_ipv6_port"
+    INGRESS_GROUP = "ingress_group"
+    INGRESS_GROUP_PORT = "ingress_group_port"
+
+
+MAPS: Final = frozenset({GuardSet.ROLE, GuardSet.MARK, GuardSet.ZONE, GuardSet.MEMBER_IPV4, GuardSet.MEMBER_IPV6})
+"""Sets whose elements give a value: the last part of ``GuardElement.rest``."""
+DROP_COUNTERS: Final = frozenset(
+    {
+        GuardSet.SPOOFED,
+        GuardSet.DISABLED,
+        GuardSet.REFUSED_EGRESS,
+        GuardSet.REFUSED_INGRESS,
+        GuardSet.CROWDED,
+    }
+)
+"""Sets whose elements count what was dropped of a port, one for each reason."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +121,19 @@ class Service:
 
 @dataclass(frozen=True)
 class GuardElement:
-    """An element of a set or map of ``guard.nft``; the device's name is its first part."""
+    """An element of a set or map of the filters; whom it is about is its first part."""
 
     device: str
+    """The device's name; of a rule the policy's, which no device has."""
     set: GuardSet
-    rest: tuple[str, ...]
-    """The parts of the key after the device's name; of ``role``, the chain that judges its frames."""
+    rest: tuple[str, ...] = ()
+    """What else the key has, and the value that a map gives: of ``role`` the chain that judges the device's frames, of
+    others the names of a policy or a bridge, which the filters know by number."""
 
     @property
     def key(self) -> Key:
-        """The element itself, but a device has one role."""
-        return ("guard", self.set, self.device, *(() if self.set is GuardSet.ROLE else self.rest))
+        """The element itself, but a map gives one value."""
+        return ("guard", self.set, self.device, *(self.rest[:-1] if self.set in MAPS else self.rest))
 
 
 @dataclass(frozen=True)
@@ -102,6 +145,8 @@ class Tap:
     bridge: str
     mtu: int
     intact: bool = True
+    takes_any_mac: bool = False
+    """Whether the guest may send with other MACs than its own."""
 
     @property
     def key(self) -> Key:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 _SONAME: Final = "libnftables.so.1"
 _OUTPUT_JSON: Final = 1 << 4
+_OUTPUT_NUMERIC_PROTOCOLS: Final = 1 << 7
 _NO_ENTRY: Final = "No such file or directory"
 
 
@@ -52,7 +53,7 @@ class Nftables:
         self._context: int | None = self._library.nft_ctx_new(0)
         if not self._context:
             raise MemoryError("nft_ctx_new")
-        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON)
+        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON | _OUTPUT_NUMERIC_PROTOCOLS)
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 

@@ -7,7 +7,7 @@ from typing import Final
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network import linux_services
 from nephos_agent.network.facts import Bridge, Service, Tap, Vxlan
-from nephos_agent.network.linux_link_reader import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link
+from nephos_agent.network.linux_link_reader import GUEST_PORT, OPEN_GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_taps import create_tap
 from nephos_agent.network.names import Mark, network_names, read_mark, tap_name
@@ -83,7 +83,8 @@ class Devices:
                 raise TemporaryFault(f"tap {fact.device} was closed meanwhile", reason="TapClosed")
             self._host.set(outside.index, state="down", net_ns_fd=self._namespace)
             link = self._link(fact.device)
-        self._tenants.join(link, self.index(fact.bridge), GUEST_PORT, fact.mtu)
+        flags = OPEN_GUEST_PORT if fact.takes_any_mac else GUEST_PORT
+        self._tenants.join(link, self.index(fact.bridge), flags, fact.mtu)
 
     def detach_tap(self, fact: Tap) -> None:
         """Take the tap off its bridge. One that nobody has open goes; one that QEMU has stays, silent."""

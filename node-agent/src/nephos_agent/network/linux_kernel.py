@@ -29,9 +29,10 @@ from nephos_agent.network.plan import Changes
 from nephos_agent.network.settings import LinuxSettings
 
 _TENANT_SYSCTLS: Final = {
-    # Frames are judged in the bridge family; nothing of a guest's enters an IP stack of the host's.
-    "net/bridge/bridge-nf-call-iptables": "0",
-    "net/bridge/bridge-nf-call-ip6tables": "0",
+    # The second stage of the filters sees bridged packets by these two alone (filter.nft).
+    "net/bridge/bridge-nf-call-iptables": "1",
+    "net/bridge/bridge-nf-call-ip6tables": "1",
+    # Nothing of a guest's enters an IP stack of the host's.
     "net/bridge/bridge-nf-call-arptables": "0",
     "net/ipv4/ip_forward": "0",
     "net/ipv4/conf/all/arp_ignore": "8",
@@ -82,7 +83,10 @@ class Kernel:
 
     def make(self, changes: Changes) -> None:
         """Make the facts so."""
-        self._makers[changes.kind](changes.facts)
+        if changes.kind is GuardElement:
+            self.tables.make_elements(_elements(changes.facts), _elements(changes.replaced))
+        else:
+            self._makers[changes.kind](changes.facts)
 
     def remove(self, changes: Changes) -> None:
         """Take the facts away; those that are gone already are no error."""
@@ -95,7 +99,6 @@ class Kernel:
             Vxlan: _each(devices.make_vxlan),
             Service: _each(devices.make_service),
             Tap: _each(devices.make_tap),
-            GuardElement: tables.make_elements,
             BridgeEntry: tables.make_entries,
             TunnelEntry: tables.make_entries,
             Neighbour: tables.make_entries,
@@ -113,6 +116,10 @@ class Kernel:
             HostsFile: _each(lambda fact: hosts_files.remove(run_dir, fact)),
         }
         return makers, removers
+
+
+def _elements(facts: tuple[Fact, ...]) -> tuple[GuardElement, ...]:
+    return tuple(fact for fact in facts if isinstance(fact, GuardElement))
 
 
 def _each(change: Change) -> Change:

@@ -59,6 +59,7 @@ class PortFlags:
 
 
 GUEST_PORT: Final = PortFlags(locked=True)
+OPEN_GUEST_PORT: Final = PortFlags()
 SERVICE_PORT: Final = PortFlags()
 TUNNEL_PORT: Final = PortFlags(neigh_suppress=True)
 

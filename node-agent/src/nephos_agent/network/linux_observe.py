@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from nephos_agent.network import guard, hosts_files, linux_services
+from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network.facts import (
     Bridge,
     BridgeEntry,
@@ -18,7 +18,14 @@ from nephos_agent.network.facts import (
     Vxlan,
 )
 from nephos_agent.network.linux_kernel import Kernel
-from nephos_agent.network.linux_link_reader import GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link, PortFlags
+from nephos_agent.network.linux_link_reader import (
+    GUEST_PORT,
+    OPEN_GUEST_PORT,
+    SERVICE_PORT,
+    TUNNEL_PORT,
+    Link,
+    PortFlags,
+)
 from nephos_agent.network.names import Mark, network_names, read_mark
 
 
@@ -46,7 +53,7 @@ def observe(kernel: Kernel, units: frozenset[str]) -> Observation:
         master = links.get(link.master) if link.master is not None else None
         facts |= _device_facts(kernel, link, marks[link.name], master.name if master else "")
     facts |= _table_facts(kernel, devices)
-    facts |= guard.read_elements(kernel.tables.guard_listing())
+    facts |= kernel.tables.read_elements()
     for fact in tuple(facts):
         if isinstance(fact, Service):
             facts |= _service_facts(kernel, fact, units)
@@ -78,7 +85,9 @@ def _device_facts(kernel: Kernel, link: Link, mark: Mark, master: str) -> set[Fa
         intact = _is_port(link, SERVICE_PORT) and leg.is_up
         return {Service(link.name, mark.uid, master, names.namespace, leg.mac, leg.mtu, leg.addresses, intact)}
     if link.kind == "tun" and mark.kind == "port" and master:
-        return {Tap(link.name, mark.uid, master, link.mtu, _is_port(link, GUEST_PORT))}
+        takes_any_mac = link.port_flags == OPEN_GUEST_PORT
+        intact = _is_port(link, OPEN_GUEST_PORT if takes_any_mac else GUEST_PORT)
+        return {Tap(link.name, mark.uid, master, link.mtu, intact, takes_any_mac)}
     return set()
 
 

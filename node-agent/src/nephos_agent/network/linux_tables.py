@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nephos_agent.network import guard
-from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement, Neighbour, TunnelEntry
+from nephos_agent.network.facts import (
+    DROP_COUNTERS,
+    BridgeEntry,
+    Fact,
+    GuardElement,
+    GuardSet,
+    Neighbour,
+    TunnelEntry,
+)
 from nephos_agent.network.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux_neighbours import (
     Entry,
@@ -15,6 +23,7 @@ from nephos_agent.network.linux_neighbours import (
     neighbour,
     tunnel_entry,
 )
+from nephos_agent.network.numbering import Numbering
 
 Entries = BridgeEntry | TunnelEntry | Neighbour
 
@@ -27,38 +36,65 @@ class Tables:
         self._neighbours = neighbours
         self._nft = nft
         self._index = index
+        self._numbering = Numbering()
         self.commits = 0
         """How many transactions of ours changed the rule set; the kernel announces each one once."""
 
     def load_guard(self) -> None:
-        """Load the guard's chains, in one transaction; elements stay."""
+        """Load the filters' chains, in one transaction; elements stay."""
         self._commit(guard.skeleton())
 
-    def guard_listing(self) -> dict[str, Any]:
-        """Return the guard's table as libnftables lists it; empty where it is missing."""
+    def read_elements(self) -> frozenset[GuardElement]:
+        """Return all elements, and learn the numbers of what they are about; none where the tables are missing."""
+        self._numbering = Numbering()
+        listings = [self._listing(f"list table {family} {guard.TABLE}")["nftables"] for family in guard.FAMILIES]
+        return guard.read_elements({"nftables": [entry for listing in listings for entry in listing]}, self._numbering)
+
+    def read_drops(self) -> dict[tuple[str, GuardSet], int]:
+        """Return how many packets were dropped, by device and reason."""
+        listings = [self._listing(f"list set {guard.family(name)} {guard.TABLE} {name}") for name in DROP_COUNTERS]
+        return {key: count for listing in listings for key, count in guard.read_drops(listing, self._numbering).items()}
+
+    def zone(self, bridge: str) -> int | None:
+        """Return the connection-tracking zone of the network with that bridge."""
+        return self._numbering.networks.known(bridge)
+
+    def _listing(self, command: str) -> dict[str, Any]:
         try:
-            return self._nft.run(f"list table {guard.FAMILY} {guard.TABLE}")
+            return self._nft.run(command)
         except NftablesError as error:
             if error.is_missing:
                 return {"nftables": []}
             raise
 
-    def make_elements(self, facts: Iterable[GuardElement]) -> None:
-        """Add the elements, in one transaction."""
-        self._commit(guard.commands("add", facts))
+    def make_elements(self, facts: Iterable[GuardElement], replaced: Iterable[GuardElement] = ()) -> None:
+        """Add the elements, in one transaction with the removal of those that they replace."""
+        self._commit(guard.commands((("delete", replaced), ("add", facts)), self._numbering))
 
     def remove_elements(self, facts: Iterable[GuardElement]) -> None:
         """Remove the elements that are there, in one transaction."""
         wanted = frozenset(facts)
         try:
-            self._commit(guard.commands("delete", wanted))
+            self._commit(guard.commands((("delete", wanted),), self._numbering))
         except NftablesError as error:
             if not error.is_missing:
                 raise
             # One of them is gone already, so none was removed: the others go alone.
-            present = guard.read_elements(self.guard_listing()) & wanted
+            present = self.read_elements() & wanted
             if present:
-                self._commit(guard.commands("delete", present))
+                self._commit(guard.commands((("delete", present),), self._numbering))
+        self._forget(wanted)
+
+    def _forget(self, gone: Iterable[GuardElement]) -> None:
+        """Give back the numbers of what is gone for good; whatever else bore them went before or with it."""
+        for fact in gone:
+            match fact.set:
+                case GuardSet.MARK:
+                    self._numbering.devices.forget(fact.device)
+                case GuardSet.NETWORK:
+                    self._numbering.networks.forget(fact.device)
+                case GuardSet.POLICY:
+                    self._numbering.policies.forget(fact.device)
 
     def _commit(self, commands: str) -> None:
         self._nft.run(commands)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network import linux_namespaces as namespaces
-from nephos_agent.network.desired import HostContext, facts, flood_entries, narrowed, touched_ports
+from nephos_agent.network.desired import HostContext, facts, narrowed, shared_facts, touched_ports
 from nephos_agent.network.facts import DEVICES, Dnsmasq, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
@@ -122,8 +122,8 @@ class Worker:
             return plan(keeping(desired, observed) if network.keep_unknown else desired, observed)
         touched = touched_ports(before, network, plugged, opened) | (self._unplugged & _port_uids(before, network))
         self._unplugged -= touched
-        old = facts(narrowed(before, touched), self._context, plugged) | flood_entries(before, self._context)
-        new = facts(narrowed(network, touched), self._context, opened) | flood_entries(network, self._context)
+        old = facts(narrowed(before, touched), self._context, plugged) | shared_facts(before, self._context, plugged)
+        new = facts(narrowed(network, touched), self._context, opened) | shared_facts(network, self._context, opened)
         return plan(new, self._picture.holding(old))
 
     def carried_out(self, network_uid: str, dnsmasq: Dnsmasq | None) -> None:
@@ -167,6 +167,7 @@ class Worker:
             self._make_folders(change)
         must_reread = change.kind is HostsFile and self._picture.replaces(change.facts)
         self._kernel.make(change)
+        self._picture.remove(change.replaced)
         self._learn(change)
         return must_reread
 
@@ -266,9 +267,10 @@ class Worker:
         for uid in idle & self._idle_before:
             self.unplug(uid)
         self._idle_before = idle
+        policies = {policy for policy, bridge in self._picture.policies().items() if bridge in self._indices}
         strays = tuple(
             fact
-            for fact in self._picture.on(self._picture.devices() - described - self._indices.keys())
+            for fact in self._picture.on(self._picture.devices() - described - self._indices.keys() - policies)
             if isinstance(fact, GuardElement)
         )
         if strays:
@@ -282,7 +284,8 @@ class Worker:
         bridged = {fact.device for fact in self._picture.taps() if fact.bridge == names.bridge}
         planned = self._planned.get(network_uid)
         taps = {tap_name(port.uid) for port in planned.ports} if planned else set()
-        return frozenset(taps | bridged | {names.bridge, names.vxlan, names.service})
+        policies = {policy for policy, bridge in self._picture.policies().items() if bridge == names.bridge}
+        return frozenset(taps | bridged | policies | {names.bridge, names.vxlan, names.service})
 
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""

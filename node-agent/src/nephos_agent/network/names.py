@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from nephos_api.identity import device_name, mac_address
 
@@ -44,6 +45,19 @@ def network_names(uid: str, namespace_prefix: str) -> NetworkNames:
 def tap_name(port_uid: str) -> str:
     """Return the name of the port's tap."""
     return device_name("tap", port_uid)
+
+
+OPEN: Final = "open"
+"""The policy of what is not filtered by groups: tunnels, services, routers, ports without port security."""
+CLOSED: Final = "closed"
+"""The policy of a port that is switched off."""
+POLICY_PREFIX: Final = "npo"
+
+
+@lru_cache(maxsize=65536)
+def policy_name(network_uid: str, security_groups: tuple[str, ...]) -> str:
+    """Return the name of what the ports of a network with exactly these groups (UIDs, sorted) are filtered by."""
+    return device_name(POLICY_PREFIX, "/".join((network_uid, *security_groups)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nephos_agent.network.facts import DEVICES, OUTLIVING, Bridge, Fact, Key, Service, Tap, Vxlan
+from nephos_agent.network.facts import (
+    DEVICES,
+    OUTLIVING,
+    Bridge,
+    Fact,
+    GuardElement,
+    GuardSet,
+    Key,
+    Service,
+    Tap,
+    Vxlan,
+)
+from nephos_agent.network.names import POLICY_PREFIX
 
 
 class Picture:
@@ -77,6 +89,16 @@ class Picture:
             if isinstance(fact, Tap):
                 return self.network_of(fact.bridge)
         return None
+
+    def policies(self) -> dict[str, str]:
+        """Return the bridge of the network that each policy belongs to."""
+        return {
+            device: fact.rest[0]
+            for device, facts in self._by_device.items()
+            if device.startswith(POLICY_PREFIX)
+            for fact in facts.values()
+            if isinstance(fact, GuardElement) and fact.set is GuardSet.POLICY
+        }
 
     def networks(self) -> frozenset[str]:
         """Return the UIDs of the networks of which there is any device."""

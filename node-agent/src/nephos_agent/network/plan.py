@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -16,6 +16,7 @@ from nephos_agent.network.facts import (
     Fact,
     GuardElement,
     HostsFile,
+    Key,
     Neighbour,
     Service,
     Tap,
@@ -44,6 +45,8 @@ class Changes:
 
     kind: type[Fact]
     facts: tuple[Fact, ...]
+    replaced: tuple[Fact, ...] = ()
+    """Elements of the filters that go as these come, in one transaction: nothing passes in between, or is refused."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
     gone = {fact for fact in surplus if fact.key not in wanted_keys}
     gone_devices = {fact.device for fact in gone if isinstance(fact, DEVICES)}
     fresh_devices = {fact.device for fact in missing if isinstance(fact, DEVICES) and fact.key not in found_keys}
-    removals = {fact for fact in gone if _removed_by_itself(fact) or fact.device not in gone_devices}
+    replaced = _replaced(missing, surplus)
+    removals = {fact for fact in gone - replaced if _removed_by_itself(fact) or fact.device not in gone_devices}
     additions = missing | {
         fact for fact in desired if fact.device in fresh_devices and not isinstance(fact, (GuardElement, HostsFile))
     }
@@ -85,7 +89,19 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
     removals |= {
         fact for fact in observed if isinstance(fact, Dnsmasq) and fact.device in (fresh_devices | gone_devices)
     }
-    return Plan(_grouped(removals, descending=True), _grouped(additions, descending=False))
+    return Plan(
+        _grouped(removals, descending=True),
+        tuple(
+            replace(change, replaced=tuple(sorted(replaced, key=_in_order))) if change.kind is GuardElement else change
+            for change in _grouped(additions, descending=False)
+        ),
+    )
+
+
+def _replaced(missing: frozenset[Fact], surplus: frozenset[Fact]) -> frozenset[Fact]:
+    """Return the elements that go where others of the same device or policy come."""
+    coming = {fact.device for fact in missing if isinstance(fact, GuardElement)}
+    return frozenset(fact for fact in surplus if isinstance(fact, GuardElement) and fact.device in coming)
 
 
 def _removed_by_itself(fact: Fact) -> bool:
@@ -93,10 +109,14 @@ def _removed_by_itself(fact: Fact) -> bool:
     return isinstance(fact, DEVICES + OUTLIVING)
 
 
+def _in_order(fact: Fact) -> tuple[int, Key]:
+    return _rank(fact), fact.key
+
+
 def _rank(fact: Fact) -> int:
     return _RANK[type(fact)]
 
 
 def _grouped(facts: Iterable[Fact], *, descending: bool) -> tuple[Changes, ...]:
-    ordered = sorted(facts, key=lambda fact: (_rank(fact), fact.key), reverse=descending)
+    ordered = sorted(facts, key=_in_order, reverse=descending)
     return tuple(Changes(_ORDER[position], tuple(group)) for position, group in groupby(ordered, key=_rank))

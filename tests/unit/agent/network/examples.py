@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nephos_agent.network.desired import HostContext
-from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
+from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
 from nephos_api.resources.network import HostRoute, IPv6Mode, SubnetView
+from nephos_api.resources.security_group import Direction, IPFamily
 
 CONTEXT = HostContext("h1", "192.0.2.1", "nephos", "/run/nephos/network")
 V4 = SubnetView(
@@ -53,6 +54,20 @@ STATELESS = SubnetView(
     ntp_servers=("10.50.0.123", "fd00:20::123"),
 )
 MANUAL = SubnetView(name="manual", uid="subnet-4", cidr="10.40.0.0/20", service_address="10.40.15.254", dhcp=False)
+WEB = HostSecurityGroup(
+    "group-web",
+    frozenset(
+        {
+            SecurityRule(Direction.EGRESS, IPFamily.IPV4),
+            SecurityRule(Direction.EGRESS, IPFamily.IPV6),
+            SecurityRule(Direction.INGRESS, IPFamily.IPV4, protocol=6, port_min=80, port_max=89),
+            SecurityRule(Direction.INGRESS, IPFamily.IPV6, protocol=6, port_min=22, remote_prefix="fd00::/8"),
+            SecurityRule(Direction.INGRESS, IPFamily.IPV4, protocol=1, port_min=8),
+            SecurityRule(Direction.INGRESS, IPFamily.IPV4, remote_group="group-web"),
+            SecurityRule(Direction.INGRESS, IPFamily.IPV6, protocol=17, port_min=53, remote_group="group-web"),
+        }
+    ),
+)
 
 
 def port(number: int, host: str = "h1", *, ipv6: bool = False) -> HostPort:
@@ -69,9 +84,11 @@ def port(number: int, host: str = "h1", *, ipv6: bool = False) -> HostPort:
         server_name=f"web-{number}",
         host=host,
         host_address=f"192.0.2.{host.removeprefix('h')}",
+        security_groups=(WEB.uid,),
     )
 
 
 def network(*ports: HostPort, subnets: tuple[SubnetView, ...] = (V4,), mtu: int = 1450) -> HostNetwork:
     """Return the network ``blue`` with those ports."""
-    return HostNetwork("network-1", "blue", "first", 1001, mtu, "blue.first.nephos.internal", subnets, ports)
+    domain = "blue.first.nephos.internal"
+    return HostNetwork("network-1", "blue", "first", 1001, mtu, domain, subnets, ports, security_groups=(WEB,))

@@ -15,6 +15,7 @@ import pytest
 from nephos_agent.network import desired, guard
 from nephos_agent.network.facts import GuardElement
 from nephos_agent.network.libnftables import Nftables, NftablesError
+from nephos_agent.network.numbering import Numbering
 from unit.agent.network.examples import CONTEXT, V4, V6, network, port
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -54,7 +55,7 @@ def in_new_namespace(work: Callable[[Nftables], T]) -> T:
 
 def test_elements_are_as_reviewed() -> None:
     in_order = sorted(elements(), key=lambda element: (element.set, element.device, element.rest))
-    rendered = json.dumps(json.loads(guard.commands("add", in_order)), indent=1) + "\n"
+    rendered = json.dumps(json.loads(guard.commands((("add", in_order),), Numbering())), indent=1) + "\n"
     assert rendered == (GOLDEN / "elements.json").read_text()
 
 
@@ -65,9 +66,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network names
 def test_the_kernel_gives_back_the_elements_that_it_took() -> None:
     def work(nft: Nftables) -> frozenset[GuardElement]:
         nft.run(guard.skeleton())
-        nft.run(guard.commands("add", elements()))
-        nft.run(guard.commands("add", elements()))
-        return guard.read_elements(nft.run("list table bridge nephos"))
+        nft.run(guard.commands((("add", elements()),), Numbering()))
+        nft.run(guard.commands((("add", elements()),), Numbering()))
+        return guard.read_elements(nft.run("list ruleset"), Numbering())
 
     assert in_new_namespace(work) == elements()
 
@@ -76,9 +77,9 @@ def test_the_kernel_gives_back_the_elements_that_it_took() -> None:
 def test_loading_the_chains_again_keeps_the_elements() -> None:
     def work(nft: Nftables) -> frozenset[GuardElement]:
         nft.run(guard.skeleton())
-        nft.run(guard.commands("add", elements()))
+        nft.run(guard.commands((("add", elements()),), Numbering()))
         nft.run(guard.skeleton())
-        return guard.read_elements(nft.run("list table bridge nephos"))
+        return guard.read_elements(nft.run("list ruleset"), Numbering())
 
     assert in_new_namespace(work) == elements()
 
@@ -89,11 +90,11 @@ def test_a_transaction_of_which_one_part_fails_changes_nothing() -> None:
 
     def work(nft: Nftables) -> frozenset[GuardElement]:
         nft.run(guard.skeleton())
-        nft.run(guard.commands("add", rest))
+        nft.run(guard.commands((("add", rest),), Numbering()))
         with pytest.raises(NftablesError) as refusal:
-            nft.run(guard.commands("delete", [some, *rest]))
+            nft.run(guard.commands((("delete", [some, *rest]),), Numbering()))
         assert refusal.value.is_missing
-        return guard.read_elements(nft.run("list table bridge nephos"))
+        return guard.read_elements(nft.run("list ruleset"), Numbering())
 
     assert in_new_namespace(work) == frozenset(rest)
 
