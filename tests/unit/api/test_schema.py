@@ -168,6 +168,11 @@ def test_every_rule_says_what_to_do_in_a_sentence(kind: type[Resource]) -> None:
         assert not entry["message"].endswith("."), entry
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.info.kind)
+def test_no_default_says_null_which_the_api_server_takes_for_a_value(kind: type[Resource]) -> None:
+    assert "null" not in definition_yaml(kind)
+
+
 def _rules(value: Any) -> Iterator[dict[str, str]]:
     if isinstance(value, dict):
         yield from value.get("x-kubernetes-validations", ())

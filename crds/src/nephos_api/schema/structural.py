@@ -6,6 +6,7 @@ Source: "Extend the Kubernetes API with CustomResourceDefinitions", section "Spe
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from nephos_api.metadata import Resource
@@ -155,8 +156,15 @@ def _convert_default(schema: Schema) -> None:
     default = schema.get("default")
     if isinstance(default, dict):
         schema["default"] = {}
+    if isinstance(default, list):
+        schema["default"] = [_stated(entry) for entry in default]
     if default is None or default in ([], ""):
         schema.pop("default", None)
+
+
+def _stated(entry: Any) -> Any:  # why: an entry of a list's default is any JSON
+    """Return the entry without the fields that say nothing."""
+    return {key: value for key, value in entry.items() if value not in (None, "")} if isinstance(entry, dict) else entry
 
 
 def _default_sentence(schema: Schema) -> str:
@@ -164,7 +172,7 @@ def _default_sentence(schema: Schema) -> str:
     default = schema.get("default")
     if default is None or isinstance(default, dict):
         return ""
-    return f" Default: {str(default).lower() if isinstance(default, bool) else default}."
+    return f" Default: {default if isinstance(default, str) else json.dumps(default)}."
 
 
 def _one_line(text: str) -> str:
