@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -98,6 +99,13 @@ class Libvirtd:
     def make_tap(self, name: str) -> None:
         subprocess.run(["ip", "-n", self.netns, "tuntap", "add", name, "mode", "tap"], check=True)
 
+    def link_flags(self, name: str) -> list[str]:
+        found = subprocess.run(
+            ["ip", "-n", self.netns, "-j", "link", "show", name], check=True, capture_output=True, text=True
+        )
+        flags: list[str] = json.loads(found.stdout)[0]["flags"]
+        return flags
+
     def processes(self) -> list[int]:
         found = subprocess.run(["ip", "netns", "pids", self.netns], check=True, capture_output=True, text=True)
         return [int(pid) for pid in found.stdout.split()]
@@ -148,6 +156,7 @@ class Bench:
     driver: ComputeDriver
     events: Events
     new_spec: Callable[[], DomainSpec]
+    new_nic: Callable[[], NicSpec]
     restart: Callable[[], ComputeDriver]
 
     async def until(self, server_uid: str, holds: Callable[[Domain | None], bool]) -> Domain | None:
@@ -157,6 +166,12 @@ class Bench:
                 self.events.new.clear()
                 await self.events.new.wait()
         return found
+
+    async def nics(self, server_uid: str) -> dict[str, bool]:
+        """Return whether each NIC that the domain has now has a link, by tap."""
+        found = await self.driver.domain(server_uid)
+        assert found is not None
+        return {nic.tap: nic.is_linked for nic in found.nics}
 
     async def started(self) -> DomainSpec:
         spec = self.new_spec()
@@ -183,13 +198,19 @@ def _spec(folder: Path, disk: Path, tap: str) -> DomainSpec:
     )
 
 
+def _nic(tap: str) -> NicSpec:
+    return NicSpec(tap, "52:54:00:65:43:21", 1450)
+
+
 @pytest.fixture(params=["memory", "libvirt"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     events = Events()
     if request.param == "memory":
         memory = MemoryCompute()
         await memory.start(events.append)
-        yield Bench(memory, events, lambda: _spec(tmp_path, Path("/disk"), "tap0"), lambda: memory)
+        yield Bench(
+            memory, events, lambda: _spec(tmp_path, Path("/disk"), "tap0"), lambda: _nic("tap1"), lambda: memory
+        )
         return
     daemon: Libvirtd = request.getfixturevalue("libvirtd")
     platform = Platform(HypervisorType.TCG, tmp_path / "vnc")
@@ -201,9 +222,14 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
         return _spec(tmp_path, disk, tap)
 
+    def new_nic() -> NicSpec:
+        tap = f"t{uuid.uuid4().hex[:8]}"
+        daemon.make_tap(tap)
+        return _nic(tap)
+
     driver = LibvirtDriver(daemon.uri, CLOUD, platform)
     await driver.start(events.append)
-    yield Bench(driver, events, new_spec, lambda: LibvirtDriver(daemon.uri, CLOUD, platform))
+    yield Bench(driver, events, new_spec, new_nic, lambda: LibvirtDriver(daemon.uri, CLOUD, platform))
     for domain in await driver.domains():
         await driver.destroy(domain.server_uid)
         await driver.undefine(domain.server_uid)
@@ -327,7 +353,56 @@ async def test_a_driver_that_restarts_finds_what_runs(bench: Bench) -> None:
     await bench.driver.start(bench.events.append)
 
 
+async def test_a_nic_that_a_running_domain_gets_has_a_link_only_when_it_is_resumed(bench: Bench) -> None:
+    spec = await bench.started()
+    more = replace(spec, nics=(*spec.nics, bench.new_nic()))
+    for _ in range(2):
+        await bench.driver.define(more)
+    old, new = (nic.tap for nic in more.nics)
+    assert await bench.nics(spec.server_uid) == {old: True, new: False}
+    for _ in range(2):
+        await bench.driver.resume(spec.server_uid)
+    assert await bench.nics(spec.server_uid) == {old: True, new: True}
+
+
+async def test_a_nic_that_was_added_is_there_after_the_next_start(bench: Bench) -> None:
+    spec = await bench.started()
+    more = replace(spec, nics=(*spec.nics, bench.new_nic()))
+    await bench.driver.define(more)
+    await bench.driver.destroy(spec.server_uid)
+    assert await bench.nics(spec.server_uid) == {}
+    await bench.driver.start_paused(spec.server_uid)
+    assert await bench.nics(spec.server_uid) == {nic.tap: True for nic in more.nics}
+
+
+async def test_a_nic_that_is_taken_away_has_no_link_at_once_and_is_gone_after_a_reset(bench: Bench) -> None:
+    spec = await bench.started()
+    fewer = replace(spec, nics=())
+    for _ in range(2):
+        await bench.driver.define(fewer)
+        await bench.driver.resume(spec.server_uid)
+        assert not any((await bench.nics(spec.server_uid)).values())
+    await bench.driver.reset(spec.server_uid)
+    await bench.until(spec.server_uid, lambda domain: domain is not None and domain.nics == ())
+
+
 # What only the real hypervisor can show.
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_the_tap_of_a_nic_that_is_added_stays_down(bench: Bench, libvirtd: Libvirtd) -> None:
+    spec = await bench.started()
+    nic = bench.new_nic()
+    await bench.driver.define(replace(spec, nics=(*spec.nics, nic)))
+    assert "UP" not in libvirtd.link_flags(nic.tap)
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_eight_nics_can_be_added_to_a_running_domain(bench: Bench) -> None:
+    spec = await bench.started()
+    added = tuple(replace(bench.new_nic(), mac=f"52:54:00:00:00:{number:02x}") for number in range(8))
+    await bench.driver.define(replace(spec, nics=(*spec.nics, *added)))
+    assert len(await bench.nics(spec.server_uid)) == 9
 
 
 @pytest.mark.parametrize("bench", ["libvirt"], indirect=True)

@@ -16,6 +16,11 @@ from nephos_api.resources.host import HypervisorType
 NAMESPACE: Final = "https://nephos.cloud/xmlns/domain/1"
 """Of our element in a domain's ``<metadata>``: the mark without which a domain is not ours."""
 _BALLOON_PERIOD_S: Final = 10
+_FREE_SLOTS: Final = 8
+"""Devices that can be plugged into a running q35 machine; libvirt makes only as many slots as there are devices.
+
+Each costs the firmware and the guest's kernel some milliseconds at boot."""
+_OTHER_PCI_DEVICES: Final = ("virtio-serial", "memballoon", "rng")
 _GUEST_AGENT: Final = "org.qemu.guest_agent.0"
 
 ET.register_namespace("nephos", NAMESPACE)
@@ -54,6 +59,13 @@ def render(spec: DomainSpec, platform: Platform) -> str:
     _add_devices(root, spec, platform)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def render_nic(nic: NicSpec, *, is_linked: bool) -> str:
+    """Return the XML of a NIC to be plugged into a running domain."""
+    interface = _nic(nic)
+    ET.SubElement(interface, "link", state="up" if is_linked else "down")
+    return ET.tostring(interface, encoding="unicode")
 
 
 def _add_mark(root: ET.Element, spec: DomainSpec) -> None:
@@ -112,7 +124,7 @@ def _add_devices(root: ET.Element, spec: DomainSpec, platform: Platform) -> None
     if spec.config_drive:
         _add_disk(devices, spec.config_drive, "raw", "vdb", read_only=True)
     for nic in spec.nics:
-        _add_nic(devices, nic)
+        devices.append(_nic(nic))
     serial = ET.SubElement(devices, "serial", type="pty")
     ET.SubElement(serial, "log", file=str(spec.console_log), append="on")
     ET.SubElement(serial, "target", port="0")
@@ -124,6 +136,7 @@ def _add_devices(root: ET.Element, spec: DomainSpec, platform: Platform) -> None
     balloon = ET.SubElement(devices, "memballoon", model="virtio")
     ET.SubElement(balloon, "stats", period=str(_BALLOON_PERIOD_S))
     _text(ET.SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
+    _add_slots(devices, spec)
 
 
 def _add_disk(devices: ET.Element, path: Path, disk_format: str, target: str, *, read_only: bool = False) -> None:
@@ -139,13 +152,24 @@ def _add_disk(devices: ET.Element, path: Path, disk_format: str, target: str, *,
         ET.SubElement(disk, "readonly")
 
 
-def _add_nic(devices: ET.Element, nic: NicSpec) -> None:
-    interface = ET.SubElement(devices, "interface", type="ethernet")
+def _nic(nic: NicSpec) -> ET.Element:
+    interface = ET.Element("interface", type="ethernet")
     ET.SubElement(interface, "mac", address=nic.mac)
     ET.SubElement(interface, "target", dev=nic.tap, managed="no")
     ET.SubElement(interface, "model", type="virtio")
     ET.SubElement(interface, "mtu", size=str(nic.mtu))
     ET.SubElement(interface, "rom", enabled="no")  # network boot would only delay the disk
+    return interface
+
+
+def _add_slots(devices: ET.Element, spec: DomainSpec) -> None:
+    """Add the slots of a PCI Express machine: one a device of ours, and those that are free for devices to come."""
+    if not spec.machine_type.startswith(("q35", "pc-q35")):
+        return
+    taken = len(devices.findall("disk")) + len(spec.nics) + len(_OTHER_PCI_DEVICES)
+    ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
+    for _ in range(taken + _FREE_SLOTS):
+        ET.SubElement(devices, "controller", type="pci", model="pcie-root-port")
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

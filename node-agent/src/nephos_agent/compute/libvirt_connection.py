@@ -134,6 +134,7 @@ class LibvirtConnection:
         for event, callback in (
             (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
+            (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._lifecycle),
         ):
             connection.domainEventRegisterAny(None, event, callback, None)
         return connection

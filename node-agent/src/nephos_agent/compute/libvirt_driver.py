@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import libvirt
 
-from nephos_agent.compute import libvirt_facts, mark
+from nephos_agent.compute import libvirt_facts, libvirt_nics, mark
 from nephos_agent.compute.domain_xml import NAMESPACE, Platform, render
 from nephos_agent.compute.libvirt_connection import LibvirtConnection
 from nephos_agent.compute.protocol import (
@@ -18,6 +18,7 @@ from nephos_agent.compute.protocol import (
     DomainSpec,
     DomainState,
     DomainStats,
+    Nic,
     PauseReason,
     StopReason,
 )
@@ -127,7 +128,10 @@ class LibvirtDriver:
         return await self._call(read)
 
     async def define(self, spec: DomainSpec) -> None:
-        """Define the domain; raises PermanentFault where a domain without our mark has its UUID."""
+        """Define the domain and change the NICs of one that runs.
+
+        Raises PermanentFault where a domain without our mark has its UUID.
+        """
         xml = render(spec, self._platform)
 
         def define(connection: libvirt.virConnect) -> None:
@@ -139,9 +143,12 @@ class LibvirtDriver:
                 )
             spec.console_log.parent.mkdir(parents=True, exist_ok=True)
             self._platform.vnc_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._remember(connection.defineXML(xml))
+            defined = connection.defineXML(xml)
+            self._remember(defined)
+            if defined.isActive():
+                libvirt_nics.change(defined, spec.nics)
 
-        await self._call(define)
+        await self._call(define, _POWER_S)
 
     async def start_paused(self, server_uid: str) -> None:
         """Start QEMU with its CPUs stopped."""
@@ -153,9 +160,10 @@ class LibvirtDriver:
         await self._act(server_uid, start, timeout_s=_POWER_S)
 
     async def resume(self, server_uid: str) -> None:
-        """Let the CPUs run."""
+        """Let the CPUs run, and NICs that were added send."""
 
         def resume(handle: libvirt.virDomain) -> None:
+            libvirt_nics.link(handle)
             if _state(handle) is DomainState.PAUSED:
                 handle.resume()
 
@@ -240,6 +248,7 @@ class LibvirtDriver:
             memory_mib=memory_kib // 1024,
             pause_reason=_pause_reason(state, reason) if domain_state is DomainState.PAUSED else None,
             resets=self._resets[handle.UUIDString()],
+            nics=() if domain_state in _OFF else _nics(handle),
         )
 
     def _read_mark(self, handle: libvirt.virDomain) -> mark.Mark | None:
@@ -266,6 +275,16 @@ def _find(connection: libvirt.virConnect, server_uid: str) -> libvirt.virDomain 
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
+        raise
+
+
+def _nics(handle: libvirt.virDomain) -> tuple[Nic, ...]:
+    """Return the NICs; none where the domain ended since its state was read, which an event follows."""
+    try:
+        return libvirt_nics.read(handle) if handle.isActive() else ()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return ()
         raise
 
 

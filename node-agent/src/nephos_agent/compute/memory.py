@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nephos_agent.compute.domain_xml import domain_name
@@ -14,6 +14,8 @@ from nephos_agent.compute.protocol import (
     DomainSpec,
     DomainState,
     DomainStats,
+    Nic,
+    NicSpec,
     PauseReason,
     StopReason,
     spec_hash,
@@ -31,12 +33,14 @@ class _Machine:
     stop_reason: StopReason | None = StopReason.NEVER_STARTED
     pause_reason: PauseReason | None = None
     resets: int = 0
+    nics: dict[str, Nic] = field(default_factory=dict)
+    """By tap; those of a machine that runs."""
 
 
 class MemoryCompute:
     """``ComputeDriver`` in memory. What happens to a hypervisor from outside has methods too (``guest_…``, ``lose_…``).
 
-    A guest obeys the power button at once if ``guests_obey``; else never.
+    A guest obeys the power button, and lets go of a NIC, at once if ``guests_obey``; else never.
     """
 
     def __init__(self, *, vcpus: int = 16, memory_mib: int = 65_536, guests_obey: bool = True) -> None:
@@ -86,7 +90,7 @@ class MemoryCompute:
         return tuple(_stats(machine.spec) for machine in self._machines.values() if machine.state not in _OFF)
 
     async def define(self, spec: DomainSpec) -> None:
-        """Note the specification; a machine that runs keeps running as it was started."""
+        """Note the specification; a machine that runs keeps running as it was started, but for its NICs."""
         self._check()
         if spec.server_uid in self._foreign:
             raise PermanentFault("a domain with that UUID is there that is not of this cloud", reason="ForeignDomain")
@@ -94,6 +98,7 @@ class MemoryCompute:
             raise PermanentFault(f"machine type {spec.machine_type} is not known", reason="DomainUnsupported")
         if machine := self._machines.get(spec.server_uid):
             machine.spec = spec
+            self._change_nics(machine)
         else:
             self._machines[spec.server_uid] = _Machine(spec)
 
@@ -101,6 +106,7 @@ class MemoryCompute:
         """Power on with the CPUs stopped."""
         machine = self._machine(server_uid)
         if machine.state in _OFF:
+            machine.nics = {nic.tap: _nic(nic, is_linked=True) for nic in machine.spec.nics}
             self._enter(machine, DomainState.PAUSED, pause_reason=PauseReason.REQUESTED)
 
     async def resume(self, server_uid: str) -> None:
@@ -108,6 +114,7 @@ class MemoryCompute:
         machine = self._machine(server_uid)
         if machine.state in _OFF:
             raise TemporaryFault("the domain does not run", reason="HypervisorFailed")
+        machine.nics |= {nic.tap: _nic(nic, is_linked=True) for nic in machine.spec.nics if nic.tap in machine.nics}
         if machine.state is DomainState.PAUSED:
             self._enter(machine, DomainState.RUNNING)
 
@@ -150,6 +157,12 @@ class MemoryCompute:
     def guest_reboots(self, server_uid: str) -> None:
         """The guest's machine is reset."""
         self._machines[server_uid].resets += 1
+        self.guest_lets_go(server_uid)
+
+    def guest_lets_go(self, server_uid: str) -> None:
+        """The guest gives up the NICs that it was asked for."""
+        machine = self._machines[server_uid]
+        machine.nics = {nic.tap: machine.nics[nic.tap] for nic in machine.spec.nics if nic.tap in machine.nics}
         self._tell(server_uid)
 
     def guest_dies(self, server_uid: str) -> None:
@@ -178,6 +191,16 @@ class MemoryCompute:
         """Somebody else's domain has that UUID."""
         self._foreign.add(server_uid)
 
+    def _change_nics(self, machine: _Machine) -> None:
+        if machine.state in _OFF:
+            return
+        wanted = {nic.tap: nic for nic in machine.spec.nics}
+        for tap, nic in tuple(machine.nics.items()):
+            machine.nics[tap] = replace(nic, is_linked=nic.is_linked and tap in wanted)
+        machine.nics |= {tap: _nic(nic, is_linked=False) for tap, nic in wanted.items() if tap not in machine.nics}
+        if self.guests_obey:
+            self.guest_lets_go(machine.spec.server_uid)
+
     def _machine(self, server_uid: str) -> _Machine:
         self._check()
         if machine := self._machines.get(server_uid):
@@ -197,6 +220,8 @@ class MemoryCompute:
         pause_reason: PauseReason | None = None,
     ) -> None:
         machine.state, machine.stop_reason, machine.pause_reason = state, stop_reason, pause_reason
+        if state in _OFF:
+            machine.nics = {}
         self._tell(machine.spec.server_uid)
 
     def _tell(self, server_uid: str) -> None:
@@ -223,7 +248,12 @@ def _domain(machine: _Machine) -> Domain:
         memory_mib=spec.memory_mib,
         pause_reason=machine.pause_reason,
         resets=machine.resets,
+        nics=tuple(machine.nics.values()),
     )
+
+
+def _nic(nic: NicSpec, *, is_linked: bool) -> Nic:
+    return Nic(nic.tap, nic.mac, nic.mtu, is_linked)
 
 
 def _stats(spec: DomainSpec) -> DomainStats:

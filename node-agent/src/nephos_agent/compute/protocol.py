@@ -56,6 +56,17 @@ class NicSpec:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """A NIC that a running domain has now."""
+
+    tap: str
+    mac: str
+    mtu: int
+    is_linked: bool
+    """False while nothing passes it: it was added to a running guest and is yet to be resumed, or is about to go."""
+
+
+@dataclass(frozen=True)
 class DomainSpec:
     """What a domain is made of; rendered to XML by a pure function."""
 
@@ -101,6 +112,8 @@ class Domain:
     """Only where the state is Paused."""
     resets: int = 0
     """How often the guest's machine was reset while this driver watched; for seeing that a reboot took place."""
+    nics: tuple[Nic, ...] = ()
+    """Only where the domain is not off."""
 
 
 @dataclass(frozen=True)
@@ -157,13 +170,18 @@ class ComputeDriver(Protocol):
         """Return what this cloud's running domains used, in one call to the hypervisor."""
 
     async def define(self, spec: DomainSpec) -> None:
-        """Define the domain, or change the definition of one that is off."""
+        """Define the domain. The definition holds from its next start on, but its NICs change at once if it is not off.
+
+        A NIC that is new has no link until ``resume``. One that is defined no more loses its link at once and goes
+        when the guest lets go of it, which the listener is told; a guest that does not answer keeps it until it is
+        reset, and calling again asks it again.
+        """
 
     async def start_paused(self, server_uid: str) -> None:
         """Power on, with the CPUs stopped, so that taps can be moved and filtered before the first frame."""
 
     async def resume(self, server_uid: str) -> None:
-        """Let the CPUs run."""
+        """Let the CPUs run, and give their link to NICs that were added meanwhile."""
 
     async def request_shutdown(self, server_uid: str) -> None:
         """Press the power button (ACPI); the guest may take its time or ignore it."""
