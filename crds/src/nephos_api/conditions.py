@@ -63,6 +63,12 @@ def is_true(conditions: tuple[Condition, ...], condition_type: str) -> bool:
     return found is not None and found.status is ConditionStatus.TRUE
 
 
+def is_true_of(conditions: tuple[Condition, ...], condition_type: str, generation: int) -> bool:
+    """Tell whether the condition is True of that generation of the spec, and not only of an earlier one."""
+    found = find(conditions, condition_type)
+    return found is not None and found.status is ConditionStatus.TRUE and found.observed_generation == generation
+
+
 def ready(reason: str, message: str = "", *, now: str, generation: int) -> tuple[Condition, ...]:
     """Return the conditions of an object that is as it should be."""
     return (_condition(ConditionType.READY, ConditionStatus.TRUE, reason, message, now, generation),)

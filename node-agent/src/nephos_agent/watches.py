@@ -208,9 +208,15 @@ class Watches:
     def forget_ports(self, server_uid: str) -> None:
         """Drop Ports that were kept for a domain that is gone now and that the API has no more."""
         for port in [port for port in self._ports.values() if port.spec.server_uid == server_uid]:
-            found = self._local_ports.get(port.metadata.name, port.metadata.namespace)
-            if found is None or found.uid != port.uid:
-                self._drop_port(port)
+            self.forget_port(port)
+
+    def forget_port(self, port: Port) -> bool:
+        """Drop a Port that was kept for a domain that has it no more; tell whether the API has it here no more."""
+        found = self._local_ports.get(port.metadata.name, port.metadata.namespace)
+        is_gone = found is None or found.uid != port.uid
+        if is_gone:
+            self._drop_port(port)
+        return is_gone
 
     def _informers(self) -> tuple[Informer[Any], ...]:
         return (self._servers, self._local_ports, self._action_informer, self._hosts)
@@ -258,6 +264,10 @@ class Watches:
             self._listeners.on_server(changed.spec.server_uid)
 
     def _put_port(self, port: Port) -> None:
+        known = self._ports.get(port.uid)
+        if known and known.spec.server_uid != port.spec.server_uid:
+            self._drop_port(known)
+            self._listeners.on_server(known.spec.server_uid or "")
         self._ports[port.uid] = port
         if port.spec.server_uid:
             self._ports_by_server[port.spec.server_uid][port.metadata.name] = port

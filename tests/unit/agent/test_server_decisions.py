@@ -73,9 +73,12 @@ def test_every_meeting_of_power_and_state_has_its_steps() -> None:
 
 
 @pytest.mark.parametrize(("power", "state"), list(product(Power, Found)))
-@pytest.mark.parametrize("plugged", [True, False])
-def test_no_cpu_runs_before_its_ports_are_filtered(power: Power, state: Found, plugged: bool) -> None:
-    steps = [step for group in plan(power, state, plugged=plugged, unplugged=not plugged) for step in group]
+@pytest.mark.parametrize(("plugged", "wired"), list(product([True, False], repeat=2)))
+def test_no_cpu_runs_and_no_nic_sends_before_its_ports_are_filtered(
+    power: Power, state: Found, plugged: bool, wired: bool
+) -> None:
+    groups = plan(power, state, plugged=plugged, unplugged=not plugged, wired=wired)
+    steps = [step for group in groups for step in group]
     if Step.RESUME in steps and state is not Found.DISK_ERROR:
         assert steps.index(Step.PLUG) < steps.index(Step.RESUME)
 

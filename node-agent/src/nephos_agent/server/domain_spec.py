@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from nephos_agent.compute.protocol import DomainSpec, NicSpec
+from nephos_agent.server.nics import nics as nics_of
 from nephos_api.errors import TemporaryFault
-from nephos_api.identity import port_name
 from nephos_api.resources.port import Port
 from nephos_api.resources.server import Server
 
@@ -20,14 +20,12 @@ def own_ports(server: Server, ports: Mapping[str, Port]) -> tuple[Port, ...]:
 
     Raises TemporaryFault where one is not there, or is not the Server's own.
     """
-    found = []
-    for nic in server.spec.networks:
-        name = port_name(server.metadata.name, nic.name)
-        port = ports.get(name)
-        if port is None or port.spec.server_uid != server.uid:
-            raise TemporaryFault(f"waits for its Port {name} to be placed on this host", reason="WaitingForPort")
-        found.append(port)
-    return tuple(found)
+    found = nics_of(server, ports)
+    if found.missing:
+        raise TemporaryFault(
+            f"waits for its Port {found.missing[0]} to be placed on this host", reason="WaitingForPort"
+        )
+    return found.listed
 
 
 def domain_spec(

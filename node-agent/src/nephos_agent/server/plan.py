@@ -39,6 +39,13 @@ _START: Final[Steps] = (
     (Step.PLUG,),
     (Step.RESUME,),
 )
+_REWIRE: Final[Steps] = (
+    (Step.DISK, Step.TAPS),
+    (Step.DEFINE,),
+    (Step.PLUG,),
+    (Step.RESUME,),
+)
+"""A new NIC has no link before it is filtered, as no CPU runs at a start."""
 _FORGET: Final[Steps] = ((Step.UNDEFINE, Step.UNPLUG), (Step.DELETE_DISK,))
 _END: Final[Steps] = ((Step.DESTROY,), *_FORGET)
 _STOP: Final[Steps] = ((Step.DESTROY,), (Step.UNPLUG,))
@@ -65,11 +72,16 @@ STEPS: Final[Mapping[tuple[Power, Found], Steps]] = {
 }
 
 
-def plan(power: Power, found: Found, *, plugged: bool, unplugged: bool, deadline_passed: bool = False) -> Steps:
+def plan(
+    power: Power, found: Found, *, plugged: bool, unplugged: bool, wired: bool = True, deadline_passed: bool = False
+) -> Steps:
     """Return the steps. ``plugged``: all of its ports are on their networks; ``unplugged``: none is.
 
-    ``deadline_passed``: the guest had its time to shut down.
+    ``wired``: a domain that is on has the NICs that it should have; ``deadline_passed``: the guest had its time to shut
+    down.
     """
+    if power is Power.ON and found in {Found.RUNNING, Found.PAUSED} and not wired:
+        return _REWIRE
     if (power, found) == (Power.ON, Found.RUNNING) and not plugged:
         return ((Step.PLUG,),)
     if (power, found) == (Power.OFF, Found.OFF) and not unplugged:

@@ -18,7 +18,9 @@ from nephos_agent.server.action_runner import ActionRunner
 from nephos_agent.server.admission import Admission
 from nephos_agent.server.domain_spec import own_ports
 from nephos_agent.server.memory import Memory
-from nephos_agent.server.plan import Step, plan
+from nephos_agent.server.nics import Nics, PortState, is_released, port_state
+from nephos_agent.server.nics import nics as nics_of
+from nephos_agent.server.plan import Step, Steps, plan
 from nephos_agent.server.power import Found, Power, found, is_powering_off, is_restart, wanted
 from nephos_agent.server.status import Outcome
 from nephos_agent.server.steps import Drivers, StepRunner, Work
@@ -27,11 +29,13 @@ from nephos_api.errors import Conflict, PermanentFault, TemporaryFault
 from nephos_api.kube.events import EventRecorder
 from nephos_api.kube.protocol import FieldManager, Kubernetes
 from nephos_api.reconcile.result import Done, Failed, Result, Retry, Wait
-from nephos_api.resources.port import Port, PortPhase
+from nephos_api.resources.port import Port, PortPhase, PortStatus
 from nephos_api.resources.server import Server, ServerPhase, ServerStatus
 
 log = structlog.get_logger(__name__)
 _DISK_ERROR_RETRY_S: Final = 30.0
+_NIC_RETRY_S: Final = 10.0
+"""A guest that boots does not hear that it should let go of a NIC; it is asked again."""
 _STALE_S: Final = 1.0
 """Our picture of the object was old; the watch brings the new one, or this time does."""
 
@@ -130,33 +134,50 @@ class ServerReconciler:
         """Carry out the plan; a fault becomes part of the outcome."""
         server, power = situation.server, situation.power
         try:
-            ports = self._ports(situation)
-            plugged = await self._drivers.network.plugged()
-            uids = {port.uid for port in ports}
-            steps = plan(
-                power,
-                situation.found,
-                plugged=uids <= plugged,
-                unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
-                deadline_passed=memory.off_by is not None and asyncio.get_running_loop().time() >= memory.off_by,
-            )
+            nics = self._nics(server)
+            ports = self._ports(situation, nics)
+            steps = await self._plan(situation, nics, ports, memory)
             if steps == ((Step.POWER_BUTTON,),):
                 return await self._power_off(situation, memory)
-            await self._steps.run(Work(server, ports), steps)
+            await self._steps.run(Work(server, ports, kept=nics.unknown(situation.domain)), steps)
+            domain = await self._drivers.compute.domain(server.uid) if steps else situation.domain
+            self._admission.note_domain(server.uid, domain)
+            await self._let_go(nics, domain)
         except (TemporaryFault, PermanentFault) as fault:
             return await self._faulty(situation, fault)
-        domain = situation.domain
-        if steps:
-            domain = await self._drivers.compute.domain(server.uid)
-            self._admission.note_domain(server.uid, domain)
         outcome = Outcome(domain, power, released=power is Power.GONE)
-        if found(domain) in {Found.ABSENT, Found.OFF}:
+        return outcome, self._note(outcome, nics, memory)
+
+    async def _plan(self, situation: Situation, nics: Nics, ports: tuple[Port, ...], memory: Memory) -> Steps:
+        plugged = await self._drivers.network.plugged()
+        uids = {port.uid for port in ports}
+        return plan(
+            situation.power,
+            situation.found,
+            plugged=uids <= plugged,
+            unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
+            wired=nics.fit(situation.domain),
+            deadline_passed=memory.off_by is not None and asyncio.get_running_loop().time() >= memory.off_by,
+        )
+
+    async def _let_go(self, nics: Nics, domain: Domain | None) -> None:
+        """Remove what is left of Ports that the Server uses no more, once its guest has let go of them."""
+        for port in nics.leaving:
+            if port_state(port, domain, leaving=True) is PortState.RELEASED and not is_released(port):
+                await self._drivers.network.unplug(port.uid)
+
+    def _note(self, outcome: Outcome, nics: Nics, memory: Memory) -> Result:
+        """Remember what was found, and tell when to look again."""
+        state = found(outcome.domain)
+        if state in {Found.ABSENT, Found.OFF}:
             memory.off_by = None
-        if found(domain) is Found.RUNNING:
+        if state is Found.RUNNING:
             memory.note_running(asyncio.get_running_loop().time())
-        if found(domain) is Found.DISK_ERROR:
-            return outcome, Wait("its disk can't be written", _DISK_ERROR_RETRY_S)
-        return outcome, Done()
+        if state is Found.DISK_ERROR:
+            return Wait("its disk can't be written", _DISK_ERROR_RETRY_S)
+        if outcome.power is Power.ON and not nics.fit(outcome.domain) and not nics.missing:
+            return Wait("the guest to let go of a NIC", _NIC_RETRY_S)
+        return Done()
 
     async def _power_off(self, situation: Situation, memory: Memory) -> tuple[Outcome, Result]:
         """Press the power button once, and come back at the deadline; the domain's end is an event."""
@@ -191,7 +212,7 @@ class ServerReconciler:
         if not self._is_still_ours(server):
             return Done()
         writes = [self._write(server, status.server_status(server, outcome, now))]
-        writes += [self._write_port(port, is_up=_is_up(outcome), now=now) for port in self._reported(server, outcome)]
+        writes += [self._write_port(*told) for told in await self._tell_ports(server, outcome, now)]
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         for error in outcomes:
             if isinstance(error, Conflict):
@@ -216,24 +237,37 @@ class ServerReconciler:
         if new.phase != server.status.phase and new.phase in _NOTEWORTHY and condition and condition.message:
             self._events.normal(server, condition.reason, condition.message)
 
-    def _reported(self, server: Server, outcome: Outcome) -> tuple[Port, ...]:
-        """Return the Ports that there is something to say of: not while a start is on its way, or all of it goes."""
-        if outcome.power is Power.GONE or (outcome.fault and not _is_up(outcome)):
-            return ()
-        return tuple(self._drivers.watches.ports_of(server.uid).values())
+    async def _tell_ports(self, server: Server, outcome: Outcome, now: str) -> list[tuple[Port, PortStatus]]:
+        """Return what there is to say of its Ports: nothing while they are on their way, or all of it goes."""
+        if outcome.power is Power.GONE:
+            return []
+        nics, plugged = self._nics(server), await self._drivers.network.plugged()
+        told = []
+        for port in () if outcome.fault and not _is_up(outcome) else nics.listed:
+            state = port_state(port, outcome.domain, plugged=plugged)
+            if state is not PortState.WAITING or outcome.fault:
+                told.append((port, status.port_status(port, state, now, outcome.fault)))
+        for port in nics.leaving:
+            state = port_state(port, outcome.domain, leaving=True)
+            if state is PortState.LEAVING or not self._drivers.watches.forget_port(port):
+                told.append((port, status.port_status(port, state, now)))
+        return told
 
-    async def _write_port(self, port: Port, *, is_up: bool, now: str) -> None:
-        new = status.port_status(port, is_up=is_up, now=now)
+    async def _write_port(self, port: Port, new: PortStatus) -> None:
         if new != port.status:
             written = await self._kubernetes.apply_status(port, status.port_body(new), FieldManager.AGENT)
             self._drivers.watches.learn_port(written)
 
-    def _ports(self, situation: Situation) -> tuple[Port, ...]:
-        """Return the Server's Ports; for tearing down, those that are there."""
-        ports = self._drivers.watches.ports_of(situation.server.uid)
-        if situation.power is Power.ON:
-            return own_ports(situation.server, ports)
-        return tuple(ports.values())
+    def _nics(self, server: Server) -> Nics:
+        return nics_of(server, self._drivers.watches.ports_of(server.uid))
+
+    def _ports(self, situation: Situation, nics: Nics) -> tuple[Port, ...]:
+        """Return the Ports to work on; for tearing down, all that are there."""
+        if situation.power is not Power.ON:
+            return (*nics.listed, *nics.leaving)
+        if situation.found in {Found.ABSENT, Found.OFF}:
+            return own_ports(situation.server, self._drivers.watches.ports_of(situation.server.uid))
+        return nics.listed
 
     def _restart_delay_s(self, situation: Situation, memory: Memory) -> float:
         now = asyncio.get_running_loop().time()

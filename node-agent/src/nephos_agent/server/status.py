@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nephos_agent.compute.protocol import Domain, StopReason
+from nephos_agent.server.nics import PortState
 from nephos_agent.server.power import (
     POWERING_OFF,
     Found,
@@ -18,6 +19,7 @@ from nephos_api.conditions import (
     ConditionStatus,
     ConditionType,
     find,
+    is_true,
     merge,
     ready,
     reconciling,
@@ -43,10 +45,21 @@ _OWNED: Final = {
     "placement_refused",
 }
 _UNSTARTED: Final = frozenset({None, ServerPhase.BUILD, ServerPhase.SHUTOFF, ServerPhase.ERROR})
+_PORT_PHASES: Final = {
+    PortState.PLUGGED: PortPhase.ACTIVE,
+    PortState.WAITING: PortPhase.BUILD,
+    PortState.OFF: PortPhase.DOWN,
+    PortState.LEAVING: PortPhase.DOWN,
+    PortState.RELEASED: PortPhase.DOWN,
+}
+_PORT_RELEASED: Final = "The host holds nothing of it any more."
 _REBOOTING: Final = {
     ServerPhase.REBOOT: "The guest is asked to reboot",
     ServerPhase.HARD_REBOOT: "Its power is being reset",
 }
+
+
+Fault = TemporaryFault | PermanentFault
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Outcome:
 
     domain: Domain | None
     power: Power
-    fault: TemporaryFault | PermanentFault | None = None
+    fault: Fault | None = None
     """Why it could not go on."""
     rebooting: ServerPhase | None = None
     """Reboot or HardReboot while a ServerAction does that."""
@@ -96,20 +109,40 @@ def refused(epoch: int, reason: str) -> dict[str, Any]:
     return {"placementRefused": PlacementRefusal(epoch=epoch, reason=reason).to_wire()}
 
 
-def port_status(port: Port, *, is_up: bool, now: str) -> PortStatus:
-    """Return the status of a Server's Port; equal to the old one where nothing changed."""
+def port_status(port: Port, state: PortState, now: str, fault: Fault | None = None) -> PortStatus:
+    """Return the status of a Server's Port; equal to the old one where nothing changed.
+
+    ``fault``: why a Port that waits could not be plugged.
+    """
     generation = port.metadata.generation
-    if is_up:
-        phase, conditions = PortPhase.ACTIVE, ready("Active", now=now, generation=generation)
-    else:
-        phase, conditions = PortPhase.DOWN, ready("Down", "Its Server is off.", now=now, generation=generation)
+    conditions = _port_conditions(state, fault, now, generation)
+    if state is PortState.RELEASED:
+        conditions = (*conditions, _released(_PORT_RELEASED, now, generation))
+    elif is_true(port.status.conditions, ConditionType.RELEASED):
+        conditions = (*conditions, _released("A Server uses it.", now, generation, ConditionStatus.FALSE))
     return port.status.model_copy(
         update={
-            "phase": phase,
+            "phase": _PORT_PHASES[state],
             "conditions": _take_over(port.status.conditions, conditions, now),
             "observed_generation": generation,
         }
     )
+
+
+def _port_conditions(state: PortState, fault: Fault | None, now: str, generation: int) -> tuple[Condition, ...]:
+    match state:
+        case PortState.PLUGGED:
+            return ready("Active", now=now, generation=generation)
+        case PortState.OFF:
+            return ready("Down", "Its Server is off.", now=now, generation=generation)
+        case PortState.RELEASED:
+            return ready("Unplugged", "Its Server uses it no more.", now=now, generation=generation)
+        case PortState.LEAVING:
+            message = "The guest is asked to let go of it, and does so while it runs, or when it is rebooted."
+            return reconciling("Unplugging", message, now=now, generation=generation)
+        case PortState.WAITING:
+            reason, message = (fault.reason, _sentence(fault.message)) if fault else ("Plugging", "It is plugged in.")
+            return reconciling(reason, message, now=now, generation=generation)
 
 
 def port_body(status: PortStatus) -> dict[str, Any]:
@@ -161,15 +194,19 @@ def _deleting(outcome: Outcome, now: str, generation: int) -> tuple[Condition, .
     conditions = reconciling(reason, message, now=now, generation=generation)
     if not outcome.released:
         return conditions
-    released = Condition(
+    released = _released("The host holds nothing of the Server any more.", now, generation)
+    return (*conditions, released)
+
+
+def _released(message: str, now: str, generation: int, status: ConditionStatus = ConditionStatus.TRUE) -> Condition:
+    return Condition(
         type=ConditionType.RELEASED,
-        status=ConditionStatus.TRUE,
-        reason="Released",
-        message="The host holds nothing of the Server any more.",
+        status=status,
+        reason="Released" if status is ConditionStatus.TRUE else "InUse",
+        message=message,
         last_transition_time=now,
         observed_generation=generation,
     )
-    return (*conditions, released)
 
 
 def _shutoff(server: Server, outcome: Outcome, now: str) -> tuple[Condition, ...]:

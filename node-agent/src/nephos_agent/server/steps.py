@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from nephos_agent.compute.protocol import ComputeDriver, NicSpec
+from nephos_agent.compute.protocol import ComputeDriver, Nic, NicSpec
 from nephos_agent.consoles import Consoles
 from nephos_agent.host_network import port_mac
 from nephos_agent.network.protocol import NetworkDriver
@@ -53,6 +53,8 @@ class Work:
 
     server: Server
     ports: tuple[Port, ...]
+    kept: tuple[Nic, ...] = ()
+    """NICs that the domain keeps although their Ports are not known."""
     disk: Path | None = None
     config_drive: Path | None = None
     nics: tuple[NicSpec, ...] = field(default=())
@@ -114,7 +116,8 @@ class StepRunner:
 
     async def _taps(self, work: Work) -> None:
         await self._networks_synced(work)
-        work.nics = tuple(await asyncio.gather(*(self._tap(port) for port in work.ports)))
+        nics = await asyncio.gather(*(self._tap(port) for port in work.ports))
+        work.nics = (*nics, *(NicSpec(nic.tap, nic.mac, nic.mtu) for nic in work.kept))
 
     async def _tap(self, port: Port) -> NicSpec:
         network = self._drivers.watches.network(port.spec.network_uid or "")
