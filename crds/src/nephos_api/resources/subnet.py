@@ -102,7 +102,7 @@ def _in_network(field: str) -> tuple[Rule, Rule, Rule]:
             field_path=f".{field}",
         ),
         rule(
-            f"{given} || {family('self.cidr')} != 6 || ip(self.{field}) != cidr(self.cidr).ip()",
+            f"{given} || {family('self.cidr')} != 6 || !self.cidr.startsWith(self.{field} + '/')",
             f"spec.{field} is the first address of spec.cidr, which is every router's (RFC 4291); choose another",
             field_path=f".{field}",
         ),
