@@ -1,10 +1,11 @@
-"""A cloud with two hosts for all tests of this folder, and a project for each."""
+"""A cloud with two hosts for all tests of this folder, and a project for each, or for all of one module."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from nephos_dev.asking import Guests
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.console import Console
 from nephos_dev.layout import name_for_tests
@@ -26,12 +27,28 @@ def cloud() -> Iterator[Cloud]:
 @pytest.fixture
 def tenant(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Tenant]:
     """A project of the test's own; when it is gone, nothing of it may be left anywhere."""
-    name = "t-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
-    tenant = Tenant(cloud.cluster, name)
+    yield from _project(cloud, "t-", request.node.name)
+
+
+@pytest.fixture(scope="module")
+def project(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+    """A project for all tests of a module, which share its Servers."""
+    yield from _project(cloud, "m-", request.node.name)
+
+
+def _project(cloud: Cloud, prefix: str, seed: str) -> Iterator[Tenant]:
+    tenant = Tenant(cloud.cluster, prefix + hashlib.sha256(seed.encode()).hexdigest()[:8])
     tenant.create()
     yield tenant
     tenant.destroy()
     wait_sound(cloud)
+
+
+@pytest.fixture(scope="module")
+def guests(cloud: Cloud, project: Tenant) -> Iterator[Guests]:
+    """Shells in the guests of the module's project."""
+    with Guests(cloud, project.name) as guests:
+        yield guests
 
 
 @pytest.fixture

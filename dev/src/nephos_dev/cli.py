@@ -139,6 +139,8 @@ def outside(words: tuple[str, ...]) -> None:
 def routes() -> None:
     """Teach the outside the IPv6 prefixes behind all Routers, which a provider's router would learn by BGP."""
     cloud = Cloud()
+    if not cloud.hosts:
+        raise FailureError("a cloud without hosts has no outside: `make up` starts some")
     routers = json.loads(cloud.kubectl("get", "routers.nephos.cloud", "--all-namespaces", "--output=json"))["items"]
     for prefix, next_hop in internet.learn_routes(cloud.layout, routers).items():
         _console.print(f"{prefix} by {next_hop}", highlight=False)

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from nephos_dev import internet, ssh
+from nephos_dev.asking import eventually, in_guest, outside
 from nephos_dev.cloud import Cloud
-from nephos_dev.console import Answer, Console
+from nephos_dev.console import Console
 from nephos_dev.layout import WORK_TREE, Layout
 from nephos_dev.waiting import NotYet, wait_for
 
@@ -143,13 +144,12 @@ def questions(layout: Layout, known: Addresses) -> tuple[Question, ...]:
 def ask(cloud: Cloud, question: Question, consoles: Mapping[str, Console]) -> Exchange:
     """Ask until the answer is right. Raises FailureError with the last one."""
 
-    def probe() -> Exchange:
-        answer = _run(cloud, question, consoles)
-        if answer.status or question.expected not in answer.output:
-            raise NotYet(answer.output.strip() or f"status {answer.status}")
-        return Exchange(question=question, output=answer.output.rstrip())
-
-    return wait_for(probe, what=question.what, timeout_s=_ANSWER_TIMEOUT_S)
+    if question.asked == OUTSIDE:
+        asked = outside(cloud.layout, *question.command)
+    else:
+        asked = in_guest(consoles[question.asked], shlex.join(question.command))
+    answer = eventually(asked, question.expected, what=question.what, timeout_s=_ANSWER_TIMEOUT_S)
+    return Exchange(question=question, output=answer.output)
 
 
 def show(layout: Layout, exchanges: Iterable[Exchange]) -> list[str]:
@@ -159,13 +159,6 @@ def show(layout: Layout, exchanges: Iterable[Exchange]) -> list[str]:
         typed = shlex.join(exchange.question.command).replace(f"{layout.work_tree}/", "")
         lines += [f"{exchange.question.asked}# {typed}", *exchange.output.splitlines(), ""]
     return lines[:-1]
-
-
-def _run(cloud: Cloud, question: Question, consoles: Mapping[str, Console]) -> Answer:
-    if question.asked != OUTSIDE:
-        return consoles[question.asked].run(shlex.join(question.command))
-    done = internet.execute(cloud.layout, *question.command)
-    return Answer(status=done.returncode, output=done.stdout or done.stderr)
 
 
 def _read(cloud: Cloud) -> dict[tuple[str, str], Document]:

@@ -17,27 +17,19 @@ _ACTIVE_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 60.0
 
 
+def manifest(kind: str, name: str, **spec: Any) -> Manifest:
+    """Return an object of that kind."""
+    return {"apiVersion": _API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
 def server_manifest(name: str, network: str, **spec: Any) -> Manifest:
     """Return a Server of flavor and image `tiny` with one NIC; `spec` overrides and adds fields."""
-    return {
-        "apiVersion": _API_VERSION,
-        "kind": "Server",
-        "metadata": {"name": name},
-        "spec": {"flavor": "tiny", "image": "tiny", "networks": [{"network": network}], **spec},
-    }
+    return manifest("Server", name, **{"flavor": "tiny", "image": "tiny", "networks": [{"network": network}], **spec})
 
 
 def network_manifests(name: str, cidr: str, **subnet: Any) -> tuple[Manifest, Manifest]:
     """Return a Network and its one Subnet."""
-    return (
-        {"apiVersion": _API_VERSION, "kind": "Network", "metadata": {"name": name}, "spec": {}},
-        {
-            "apiVersion": _API_VERSION,
-            "kind": "Subnet",
-            "metadata": {"name": f"{name}-v4"},
-            "spec": {"network": name, "cidr": cidr, **subnet},
-        },
-    )
+    return manifest("Network", name), manifest("Subnet", f"{name}-v4", network=name, cidr=cidr, **subnet)
 
 
 @dataclass(frozen=True)
@@ -92,9 +84,11 @@ class Tenant:
             f"--timeout={_GONE_TIMEOUT_S}s",
         )
 
-    def wait_phase(self, server: str, phase: str, *, timeout_s: float = _ACTIVE_TIMEOUT_S) -> dict[str, Any]:
-        """Wait until a Server is in that phase and has seen its spec; return it."""
-        return self.wait("server", server, lambda found: _in_phase(found, phase), timeout_s=timeout_s)
+    def wait_phase(
+        self, name: str, phase: str, *, kind: str = "server", timeout_s: float = _ACTIVE_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Wait until an object is in that phase and has seen its spec; return it."""
+        return self.wait(kind, name, lambda found: _in_phase(found, phase), timeout_s=timeout_s)
 
     def wait(
         self, kind: str, name: str, missing: Callable[[dict[str, Any]], str], *, timeout_s: float = _ACTIVE_TIMEOUT_S
