@@ -119,6 +119,19 @@ class TestOfAnotherHost:
         api.patch(body, moved, sub="status", user=AGENT, node="h1").refused("are the operator's")
         api.delete(body)
 
+    def test_the_status_of_a_floating_ip_is_refused_unless_it_answers_there(self, api: Api) -> None:
+        body = manifest("FloatingIP", {"externalNetwork": "public"})
+        api.create(body).accepted()
+        bound = {"status": {"host": "h1", "address": "203.0.113.9", "fixedAddress": "10.10.0.9", "phase": "Down"}}
+        api.patch(body, bound, sub="status", user=OPERATOR).accepted()
+        change = {"status": {"phase": "Active"}}
+        api.patch(body, change, sub="status", user=AGENT, node="h2").refused("placed there only")
+        api.patch(body, change, sub="status", user=AGENT, node="h1").accepted()
+        for field, value in {"host": "h2", "address": "203.0.113.10", "fixedAddress": "10.10.0.1"}.items():
+            taken = {"status": {field: value}}
+            api.patch(body, taken, sub="status", user=AGENT, node="h1").refused("is the operator's")
+        api.remove(body)
+
     def test_host_and_lease_are_refused(self, api: Api) -> None:
         host = manifest("Host", {}, name="h3")
         api.create(host).accepted()
