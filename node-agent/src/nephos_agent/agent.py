@@ -15,6 +15,7 @@ from nephos_agent.collector import Collector
 from nephos_agent.compute.protocol import ComputeDriver
 from nephos_agent.config import Config
 from nephos_agent.consoles import Consoles
+from nephos_agent.floating_ips import FloatingIPs
 from nephos_agent.guests import Guests
 from nephos_agent.host.registration import Registration
 from nephos_agent.metadata.source import MetadataSource
@@ -22,6 +23,7 @@ from nephos_agent.metrics import Metrics
 from nephos_agent.network.abilities import Abilities
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_agent.networks import Networks
+from nephos_agent.routers import Routers
 from nephos_agent.server.admission import Admission
 from nephos_agent.server.reconcile import ServerReconciler
 from nephos_agent.server.steps import Drivers, StepRunner
@@ -37,6 +39,7 @@ from nephos_api.reconcile.queue import Backoff, WorkQueue
 log = structlog.get_logger(__name__)
 _SERVERS_AT_A_TIME: Final = 16
 _NETWORKS_AT_A_TIME: Final = 4
+_ROUTERS_AT_A_TIME: Final = 4
 _BACKOFF: Final = Backoff(first_s=0.05, most_s=30.0)
 
 
@@ -63,10 +66,16 @@ class Agent:
         self.metrics = metrics or Metrics()
         self.compute, self._storage, self._close = host.compute, host.storage, host.close
         self._domains_known = False
+        self._complete = asyncio.Event()
         self.watches = Watches(kubernetes, config.host_name, self._listeners())
         guests = Guests(self.watches)
         self.network = host.make_network(guests)
-        networks = Networks(self.network, self.watches, self._may_remove_networks)
+        self._events = EventRecorder(kubernetes, "nephos-agent", config.host_name)
+        networks = Networks(self.network, self.watches, self._may_remove_networks, lambda uid: routers.vacate(uid))
+        self._floating_ips = FloatingIPs(self.network, self.watches, kubernetes, self._events, now=_now)
+        routers = Routers(
+            config.host_name, self.network, self.watches, networks, self._floating_ips, self._may_remove_networks
+        )
         consoles = Consoles(config.state_dir / "consoles")
         drivers = Drivers(
             self.compute, self.network, self._storage, networks, self.watches, consoles, guests.config_drive_files
@@ -81,7 +90,6 @@ class Agent:
             self._admission.allocated,
             host.network_abilities,
         )
-        self._events = EventRecorder(kubernetes, "nephos-agent", config.host_name)
         steps = StepRunner(drivers, config.cloud_id, self.metrics.observe_step)
         server_reconciler = ServerReconciler(
             config, kubernetes, drivers, steps, self._admission, self._events, now=_now
@@ -97,6 +105,12 @@ class Agent:
             workers=_NETWORKS_AT_A_TIME,
             backoff=_BACKOFF,
             observe=lambda _key, result, took_s: self.metrics.observe_reconcile("Network", result, took_s),
+        )
+        self.routers: WorkQueue[str] = WorkQueue(
+            routers.reconcile,
+            workers=_ROUTERS_AT_A_TIME,
+            backoff=_BACKOFF,
+            observe=lambda _key, result, took_s: self.metrics.observe_reconcile("Router", result, took_s),
         )
         collector = Collector(
             config.host_name,
@@ -127,7 +141,9 @@ class Agent:
                 await self.look_at_everything()
                 tasks.create_task(self.servers.run())
                 tasks.create_task(self.networks.run())
+                tasks.create_task(self.routers.run())
                 tasks.create_task(self._sweep.run())
+                tasks.create_task(self._remove_when_complete())
                 log.info("agent runs", servers=len(self.watches.servers()))
         finally:
             await self.network.close()
@@ -136,7 +152,7 @@ class Agent:
                 await self._close()
 
     async def look_at_everything(self) -> None:
-        """Have each Server and each network of this host looked at."""
+        """Have each Server, each network and each router of this host looked at."""
         try:
             domains = await self.compute.domains()
         except TemporaryFault as fault:
@@ -146,13 +162,19 @@ class Agent:
             self._domains_known = True
         for server in self.watches.servers():
             self.servers.add(server.uid)
+        self._floating_ips.ask_again()
         for network_uid in self.watches.network_uids() | await self.network.networks():
             self.networks.add(network_uid)
+        routers = self.watches.router_uids() | self.watches.routers_with_floating_ips()
+        for router_uid in routers | await self.network.routers():
+            self.routers.add(router_uid)
 
     def _listeners(self) -> Listeners:
         return Listeners(
             on_server=lambda uid: self.servers.add(uid),
             on_network=lambda uid: self.networks.add(uid),
+            on_router=lambda uid: self.routers.add(uid),
+            on_complete=lambda: self._complete.set(),
             on_host=lambda: self._registration.changed(),
             is_present=lambda uid: uid in self._admission.present(),
         )
@@ -168,12 +190,24 @@ class Agent:
         else:
             self._sweep.ask()
 
-    def _network_changed(self, network_uid: str) -> None:
-        if network_uid:
+    async def _remove_when_complete(self) -> None:
+        """Look at what the host carries and needs no more, each time when it is known what that is."""
+        while True:
+            await self._complete.wait()
+            self._complete.clear()
+            for router_uid in await self.network.routers() - self.watches.router_uids():
+                self.routers.add(router_uid)
+            for network_uid in await self.network.networks() - self.watches.network_uids():
+                self.networks.add(network_uid)
+
+    def _network_changed(self, uid: str) -> None:
+        """Have the network or router looked at; the driver says only that it is one of them, or that it may be any."""
+        networks, routers = self.watches.network_uids(), self.watches.router_uids()
+        self._floating_ips.ask_again()
+        for router_uid in routers & {uid} if uid else routers:
+            self.routers.add(router_uid)
+        for network_uid in {uid} - routers if uid else networks:
             self.networks.add(network_uid)
-        else:
-            for uid in self.watches.network_uids():
-                self.networks.add(uid)
 
 
 def _now() -> str:

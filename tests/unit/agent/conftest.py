@@ -207,14 +207,18 @@ class World:
     async def until_domain(self, uid: str, holds: Callable[[Domain | None], bool]) -> Domain | None:
         return await eventually(lambda: self.compute.domain(uid), holds)
 
+    @property
+    def is_idle(self) -> bool:
+        assert self.agent
+        return all(queue.is_idle for queue in (self.agent.servers, self.agent.networks, self.agent.routers))
+
     async def settled(self) -> None:
         """Wait until the agent has nothing left to do."""
-        assert self.agent
         quiet = 0
         async with asyncio.timeout(5):
             while quiet < 5:
                 await asyncio.sleep(0.002)
-                quiet = quiet + 1 if self.agent.servers.is_idle and self.agent.networks.is_idle else 0
+                quiet = quiet + 1 if self.is_idle else 0
 
     async def active(self, name: str = "one", **spec: Any) -> Server:
         """Make a Server and wait until it runs and the agent is at rest."""

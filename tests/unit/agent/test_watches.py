@@ -28,6 +28,8 @@ OF_THIS_HOST: set[Asked] = {
     ("Port", f"spec.host={HOST}"),
     ("ServerAction", f"status.host={HOST}"),
     ("Host", f"metadata.name={HOST}"),
+    ("Router", f"status.gatewayHost={HOST}"),
+    ("FloatingIP", f"status.host={HOST}"),
 }
 
 
@@ -162,7 +164,7 @@ async def test_what_is_gone_is_not_brought_back_by_a_late_answer(world: World) -
 async def test_a_fresh_look_does_not_wait_for_a_network_that_is_needed_no_more(world: World) -> None:
     network = world.add_network()
     await world.active(networks=(network,))
-    watch = watches_of(world)._networks[network.uid]
+    watch = watches_of(world)._fabric.networks[network.uid]
     world.api.set_available(False)
     fresh = asyncio.create_task(watch.resync())
     await asyncio.sleep(0)
@@ -180,7 +182,7 @@ async def test_a_watch_of_a_network_that_breaks_ends_the_agent_instead_of_going_
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(watches_of(world)._networks[network.uid], "_changed", broken)
+    monkeypatch.setattr(watches_of(world)._fabric.networks[network.uid], "_host_port", broken)
     await world.place(world.add_server("far"), host="h2")
     world.add_port(await world.get(Server, "far"), "net0", network, host="h2")
     assert world.running

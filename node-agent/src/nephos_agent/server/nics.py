@@ -24,6 +24,8 @@ class PortState(StrEnum):
 
     PLUGGED = "Plugged"
     """Frames pass."""
+    DISABLED = "Disabled"
+    """It is plugged, and people switched it off."""
     WAITING = "Waiting"
     """It is yet to be plugged."""
     OFF = "Off"
@@ -83,7 +85,9 @@ def port_state(port: Port, domain: Domain | None, *, leaving: bool = False, plug
         return PortState.LEAVING if tap in linked else PortState.RELEASED
     if domain is None or domain.state in (DomainState.SHUTOFF, DomainState.CRASHED):
         return PortState.OFF
-    return PortState.PLUGGED if linked.get(tap) and port.uid in plugged else PortState.WAITING
+    if not linked.get(tap) or port.uid not in plugged:
+        return PortState.WAITING
+    return PortState.PLUGGED if port.spec.enabled else PortState.DISABLED
 
 
 def is_released(port: Port) -> bool:

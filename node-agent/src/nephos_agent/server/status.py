@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nephos_agent.compute.protocol import Domain, StopReason
+from nephos_agent.conditions import released, sentence, take_over
 from nephos_agent.server.nics import PortState
 from nephos_agent.server.power import (
     POWERING_OFF,
@@ -20,7 +21,6 @@ from nephos_api.conditions import (
     ConditionType,
     find,
     is_true,
-    merge,
     ready,
     reconciling,
     stalled,
@@ -47,6 +47,7 @@ _OWNED: Final = {
 _UNSTARTED: Final = frozenset({None, ServerPhase.BUILD, ServerPhase.SHUTOFF, ServerPhase.ERROR})
 _PORT_PHASES: Final = {
     PortState.PLUGGED: PortPhase.ACTIVE,
+    PortState.DISABLED: PortPhase.DOWN,
     PortState.WAITING: PortPhase.BUILD,
     PortState.OFF: PortPhase.DOWN,
     PortState.LEAVING: PortPhase.DOWN,
@@ -91,7 +92,7 @@ def server_status(server: Server, outcome: Outcome, now: str) -> ServerStatus:
         update={
             "phase": phase,
             "phase_transitions": transitions,
-            "conditions": _take_over(old.conditions, _conditions(server, outcome, phase, now), now),
+            "conditions": take_over(old.conditions, _conditions(server, outcome, phase, now), now),
             "observed_generation": server.metadata.generation,
             "stopped_at_generation": stopped_at_generation(server, outcome.domain, outcome.power),
             "placement_refused": None,
@@ -117,13 +118,13 @@ def port_status(port: Port, state: PortState, now: str, fault: Fault | None = No
     generation = port.metadata.generation
     conditions = _port_conditions(state, fault, now, generation)
     if state is PortState.RELEASED:
-        conditions = (*conditions, _released(_PORT_RELEASED, now, generation))
+        conditions = (*conditions, released(_PORT_RELEASED, now, generation))
     elif is_true(port.status.conditions, ConditionType.RELEASED):
-        conditions = (*conditions, _released("A Server uses it.", now, generation, ConditionStatus.FALSE))
+        conditions = (*conditions, released("A Server uses it.", now, generation, ConditionStatus.FALSE))
     return port.status.model_copy(
         update={
             "phase": _PORT_PHASES[state],
-            "conditions": _take_over(port.status.conditions, conditions, now),
+            "conditions": take_over(port.status.conditions, conditions, now),
             "observed_generation": generation,
         }
     )
@@ -133,6 +134,8 @@ def _port_conditions(state: PortState, fault: Fault | None, now: str, generation
     match state:
         case PortState.PLUGGED:
             return ready("Active", now=now, generation=generation)
+        case PortState.DISABLED:
+            return ready("Disabled", "Nothing passes while spec.enabled is false.", now=now, generation=generation)
         case PortState.OFF:
             return ready("Down", "Its Server is off.", now=now, generation=generation)
         case PortState.RELEASED:
@@ -141,7 +144,7 @@ def _port_conditions(state: PortState, fault: Fault | None, now: str, generation
             message = "The guest is asked to let go of it, and does so while it runs, or when it is rebooted."
             return reconciling("Unplugging", message, now=now, generation=generation)
         case PortState.WAITING:
-            reason, message = (fault.reason, _sentence(fault.message)) if fault else ("Plugging", "It is plugged in.")
+            reason, message = (fault.reason, sentence(fault.message)) if fault else ("Plugging", "It is plugged in.")
             return reconciling(reason, message, now=now, generation=generation)
 
 
@@ -172,7 +175,7 @@ def _conditions(server: Server, outcome: Outcome, phase: ServerPhase | None, now
         return _deleting(outcome, now, generation)
     if outcome.fault and phase is not ServerPhase.ACTIVE:
         make = stalled if isinstance(outcome.fault, PermanentFault) else reconciling
-        return make(outcome.fault.reason, _sentence(outcome.fault.message), now=now, generation=generation)
+        return make(outcome.fault.reason, sentence(outcome.fault.message), now=now, generation=generation)
     if phase is ServerPhase.ACTIVE and outcome.powering_off:
         message = "The guest is asked to shut down; its power is cut if it takes too long."
         return reconciling(POWERING_OFF, message, now=now, generation=generation)
@@ -190,23 +193,11 @@ def _conditions(server: Server, outcome: Outcome, phase: ServerPhase | None, now
 def _deleting(outcome: Outcome, now: str, generation: int) -> tuple[Condition, ...]:
     reason, message = ("Deleting", "The host removes the Server.")
     if outcome.fault:
-        reason, message = outcome.fault.reason, _sentence(outcome.fault.message)
+        reason, message = outcome.fault.reason, sentence(outcome.fault.message)
     conditions = reconciling(reason, message, now=now, generation=generation)
     if not outcome.released:
         return conditions
-    released = _released("The host holds nothing of the Server any more.", now, generation)
-    return (*conditions, released)
-
-
-def _released(message: str, now: str, generation: int, status: ConditionStatus = ConditionStatus.TRUE) -> Condition:
-    return Condition(
-        type=ConditionType.RELEASED,
-        status=status,
-        reason="Released" if status is ConditionStatus.TRUE else "InUse",
-        message=message,
-        last_transition_time=now,
-        observed_generation=generation,
-    )
+    return (*conditions, released("The host holds nothing of the Server any more.", now, generation))
 
 
 def _shutoff(server: Server, outcome: Outcome, now: str) -> tuple[Condition, ...]:
@@ -232,30 +223,3 @@ def _paused(outcome: Outcome, now: str, generation: int) -> tuple[Condition, ...
         message = "Its disk can't be read or written on the host (is it full?); it goes on when that works again."
         return reconciling("DiskError", message, now=now, generation=generation)
     return reconciling("Paused", "It is paused on the host.", now=now, generation=generation)
-
-
-def _take_over(old: tuple[Condition, ...], new: tuple[Condition, ...], now: str) -> tuple[Condition, ...]:
-    """Return the conditions to apply: those of another manager that hold no more are said to be False, not left out.
-
-    What server-side apply leaves out stays if somebody else owns it too.
-    """
-    types = {condition.type for condition in new}
-    over = tuple(
-        condition.model_copy(
-            update={
-                "status": ConditionStatus.FALSE,
-                "reason": "Done",
-                "message": "",
-                "last_transition_time": now,
-                "observed_generation": new[0].observed_generation,
-            }
-        )
-        for condition in old
-        if condition.type in {ConditionType.RECONCILING, ConditionType.STALLED} and condition.type not in types
-    )
-    return tuple(sorted(merge(old, (*new, *over)), key=lambda condition: condition.type))
-
-
-def _sentence(message: str) -> str:
-    text = message.strip()[:1000]
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
