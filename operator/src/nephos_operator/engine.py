@@ -18,10 +18,12 @@ from nephos_operator import routing
 from nephos_operator.context import Context
 from nephos_operator.metrics import Metrics
 from nephos_operator.reconcilers import (
+    floating_ip,
     host,
     network,
     port,
     project,
+    router,
     security_group,
     server,
     server_action,
@@ -44,6 +46,8 @@ RECONCILERS: Final[Mapping[str, Reconciler]] = {
     "Network": network.reconcile,
     "Subnet": subnet.reconcile,
     "SecurityGroup": security_group.reconcile,
+    "Router": router.reconcile,
+    "FloatingIP": floating_ip.reconcile,
     "Port": port.reconcile,
     "Server": server.reconcile,
     "ServerAction": server_action.reconcile,

@@ -1,10 +1,18 @@
-"""Whether anything of a Server may still run on a Host."""
+"""Whether anything of a Server, or of a FloatingIP, may still be on a Host."""
 
 from __future__ import annotations
 
-from nephos_api.conditions import ConditionType, is_true
-from nephos_api.resources import Server
+from datetime import datetime
+from typing import Final
+
+from nephos_api.conditions import ConditionType, find, is_true
+from nephos_api.resources import FloatingIP, Server
+from nephos_api.resources.host import HostPhase
 from nephos_operator.store import Store
+
+SILENT_S: Final = 45.0
+"""An address that is being given back may be given to another after its Host was Down for so long: the host may be cut
+off from us and still answer, but the next holder announces itself, and people are not kept waiting for a dead host."""
 
 
 def has_let_go(server: Server, store: Store) -> bool:
@@ -19,3 +27,21 @@ def has_let_go(server: Server, store: Store) -> bool:
         return True
     host = store.hosts.get(server.status.host)
     return host is None or host.spec.out_of_service
+
+
+def seconds_until_free(floating_ip: FloatingIP, store: Store, now: datetime) -> float | None:
+    """Return after how many seconds nobody answers any more for a FloatingIP that is being deleted.
+
+    0 where no host did, where its host says so (condition Released), and where that host is gone or out of service;
+    None where the host is there and has not said it yet.
+    """
+    status = floating_ip.status
+    host = store.hosts.get(status.host) if status.host is not None else None
+    if host is None or host.spec.out_of_service or is_true(status.conditions, ConditionType.RELEASED):
+        return 0
+    if host.status.phase is not HostPhase.DOWN:
+        return None
+    ready = find(host.status.conditions, ConditionType.READY)
+    since = [floating_ip.metadata.deletion_timestamp, ready.last_transition_time if ready is not None else None]
+    silent_s = min((now - datetime.fromisoformat(moment)).total_seconds() for moment in since if moment)
+    return max(0.0, SILENT_S - silent_s)

@@ -10,9 +10,10 @@ import pytest
 
 from nephos_api.errors import NephosError
 from nephos_api.kube.memory import MemoryKubernetes
+from nephos_api.kube.paths import object_path
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
-from nephos_api.resources import KINDS, Flavor, Host, Image, Network, Project, Server, Subnet
+from nephos_api.resources import KINDS, Flavor, FloatingIP, Host, Image, Network, Project, Router, Server, Subnet
 from nephos_operator import routing
 from nephos_operator.addressing import AddressBook
 from nephos_operator.context import Context, follow
@@ -188,6 +189,7 @@ class World:
         number = len(self.store.hosts) + 1
         amounts = {"vcpus": 8, "memoryMiB": 8192, "diskGiB": 100} | capacity
         status = {"address": f"192.0.2.{number}", "capacity": amounts, "architecture": "x86_64", "firmwares": ["BIOS"]}
+        status |= {"physicalNetworks": ["ext"]}
         await self.kube.apply_status(host, status, FieldManager.AGENT)
         await self.settle()
         self.agents_renew()
@@ -212,6 +214,34 @@ class World:
         await self.make(Subnet, f"{name}-v4", namespace, network=name, cidr=cidr)
         await self.settle()
 
+    async def add_outside(self, name: str = "public", cidr: str = "203.0.113.0/24", **subnet: Any) -> Network:
+        """Offer an external Network to all projects."""
+        external = {"physicalNetwork": "ext", "type": "Flat"}
+        await self.make(Network, name, "nephos-catalog", external=external)
+        pool = {"start": cidr.replace(".0/24", ".10"), "end": cidr.replace(".0/24", ".200")}
+        spec = {"network": name, "cidr": cidr, "allocationPools": [pool], "dhcp": False} | subnet
+        await self.make(Subnet, f"{name}-v4", "nephos-catalog", **spec)
+        await self.settle()
+        return await self.get(Network, name, "nephos-catalog")
+
+    async def add_router(self, name: str = "edge", **spec: Any) -> Router:
+        spec = {"externalNetwork": "public", "subnets": ["blue-v4"]} | spec
+        await self.make(Router, name, "demo", **spec)
+        await self.settle()
+        return await self.get(Router, name)
+
+    async def add_floating_ip(self, name: str = "web", **spec: Any) -> FloatingIP:
+        await self.make(FloatingIP, name, "demo", **({"externalNetwork": "public"} | spec))
+        await self.settle()
+        return await self.get(FloatingIP, name)
+
+    async def change(self, kind: type[R], name: str, **spec: Any) -> R:
+        """Have a person change these fields of the spec; None takes one away."""
+        found = await self.get(kind, name)
+        await self.kube.raw("PATCH", object_path(kind.info, name, found.metadata.namespace), body={"spec": spec})
+        await self.settle()
+        return await self.get(kind, name)
+
     async def add_server(self, name: str, **spec: Any) -> Server:
         spec = {"flavor": "tiny", "image": "tiny", "networks": [{"network": "blue"}]} | spec
         await self.make(Server, name, "demo", **spec)
@@ -225,6 +255,12 @@ class World:
             await self.kube.apply_status(port, {"phase": "Active", "conditions": []}, FieldManager.AGENT)
         status = {"phase": "Active", "observedGeneration": 1, "conditions": [self.condition("Ready", "True")]}
         await self.kube.apply_status(server, status, FieldManager.AGENT)
+        await self.settle()
+
+    async def agent_answers(self, name: str) -> None:
+        """Do what the Host's agent does once the floating address answers."""
+        status = {"phase": "Active", "conditions": [self.condition("Ready", "True")]}
+        await self.kube.apply_status(await self.get(FloatingIP, name), status, FieldManager.AGENT)
         await self.settle()
 
     async def agent_refuses(self, name: str, reason: str = "no room") -> None:

@@ -13,6 +13,7 @@ from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import ServerPhase
 from nephos_operator import quota
 from nephos_operator.allocation import allocate
+from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import GRACE_S, Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
@@ -226,12 +227,14 @@ async def _keep_ports(server: Server, context: Context) -> Result:
 
 
 async def _keep_addresses(server: Server, context: Context) -> None:
-    """Say the addresses that the Ports hold: one that lost an address to a better claim took another."""
+    """Say the addresses that the Ports hold (one may have lost one to a better claim), and what stands for them."""
     ports = {nic.name: server_ports.own_port(server, nic.name, context) for nic in server.spec.networks}
     held = {name: port.spec.allocations for name, port in ports.items() if port and port.spec.allocations}
     addresses = server_ports.addresses(server, held)
-    if len(held) == len(ports) and addresses != server.status.addresses:
-        await write_status(server, readdressed(server, addresses), context, guard=True)
+    floating = floating_ip_list(server, context.store)
+    said = (server.status.addresses, server.status.floating_ip_list)
+    if len(held) == len(ports) and (addresses, floating) != said:
+        await write_status(server, readdressed(server, addresses, floating), context, guard=True)
 
 
 async def _restore_port(server: Server, interface_name: str, host: Host, context: Context) -> None:

@@ -15,6 +15,7 @@ from nephos_api.resources.server import (
     ServerPhase,
     ServerStatus,
 )
+from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import Context
 from nephos_operator.references import Resolved
 from nephos_operator.statuses import told, write
@@ -46,6 +47,7 @@ def placed(
         placement_epoch=(server.status.placement_epoch or 0) + 1,
         addresses=addresses,
         address_list=_joined(addresses),
+        floating_ip_list=floating_ip_list(server, context.store),
         flavor=_flavor(resolved),
         image=_image(resolved),
         key_pairs=tuple(
@@ -57,7 +59,7 @@ def placed(
     )
 
 
-def readdressed(server: Server, addresses: tuple[ServerAddress, ...]) -> ServerStatus:
+def readdressed(server: Server, addresses: tuple[ServerAddress, ...], floating: str | None) -> ServerStatus:
     """Return the operator's part of the status of a placed Server, with other addresses.
 
     Phase and conditions are in it only as long as the agent may not have taken them over.
@@ -65,7 +67,8 @@ def readdressed(server: Server, addresses: tuple[ServerAddress, ...]) -> ServerS
     agents: dict[str, object] = {"placement_refused": None, "stopped_at_generation": None}
     if server.status.phase is not ServerPhase.BUILD:
         agents |= {"phase": None, "phase_transitions": {}, "conditions": (), "observed_generation": None}
-    return server.status.model_copy(update={"addresses": addresses, "address_list": _joined(addresses), **agents})
+    own = {"addresses": addresses, "address_list": _joined(addresses), "floating_ip_list": floating}
+    return server.status.model_copy(update=own | agents)
 
 
 def unplaced(server: Server, problem: Problem, context: Context) -> ServerStatus:
@@ -75,6 +78,7 @@ def unplaced(server: Server, problem: Problem, context: Context) -> ServerStatus
         observed_generation=server.metadata.generation,
         phase=phase,
         placement_epoch=server.status.placement_epoch,
+        floating_ip_list=floating_ip_list(server, context.store),
         phase_transitions=_transitions(server, phase, context),
         conditions=told(server, problem, context),
     )

@@ -1,0 +1,64 @@
+"""Addresses of external Networks for Routers and FloatingIPs: the one that is asked for, or a free one of the pools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from nephos_api.metadata import Key
+from nephos_api.resources import Subnet
+from nephos_api.resources.port import Allocation
+from nephos_operator.addressing import AddressBook, network_of, pools
+from nephos_operator.allocation import address_problem, subnet_of
+from nephos_operator.verdict import Stalls, Waits
+
+
+def reserve(holder: Key, address: str, subnets: Sequence[Subnet], book: AddressBook) -> Allocation | None:
+    """Reserve that address; None where another has it, or where no Subnet has it."""
+    subnet = subnet_of(address, subnets)
+    if subnet is None or not book.reserve(subnet, holder, address):
+        return None
+    return _allocation(subnet, address)
+
+
+def one_of(holder: Key, subnets: Sequence[Subnet], book: AddressBook) -> Allocation | Waits:
+    """Reserve an address of the first of the Subnets that has a free one in its pools."""
+    for subnet in subnets:
+        if (address := book.reserve_next(subnet, holder)) is not None:
+            return _allocation(subnet, address)
+    names = ", ".join(subnet.metadata.name for subnet in subnets)
+    return Waits("NoFreeAddress", f"waits for a free address: all those of the pools of Subnet {names} are in use")
+
+
+def in_use(holder: Key, field: str, address: str, subnets: Sequence[Subnet], book: AddressBook) -> Waits:
+    """Return the sentence that says who has the address; what other projects have is not named."""
+    subnet = subnet_of(address, subnets)
+    holders = book.holders(subnet.uid, address) - {holder} if subnet else ()
+    names = ", ".join(sorted(str(key) for key in holders if key.namespace == holder.namespace))
+    return Waits(
+        "AddressInUse", f"waits for {address}, which {field} asks for: {names or 'somebody in another project'} has it"
+    )
+
+
+def pool_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stalls | None:
+    """Return why that address is none that a FloatingIP may have, or None."""
+    if problem := address_problem(field, address, subnets):
+        return problem
+    subnet = subnet_of(address, subnets)
+    if subnet is None or any(int(ip_address(address)) in span for span in pools(subnet.spec)):
+        return None
+    ranges = ", ".join(f"{pool.start}–{pool.end}" for pool in subnet.spec.allocation_pools)
+    return Stalls(
+        "AddressOutsidePool",
+        f"{field}: {address} is in none of the pools of Subnet {subnet.metadata.name} ({ranges}); choose another,"
+        " or leave it out to get a free one",
+    )
+
+
+def _allocation(subnet: Subnet, address: str) -> Allocation:
+    return Allocation(
+        subnet=subnet.metadata.name,
+        subnet_uid=subnet.uid,
+        address=address,
+        prefix_length=network_of(subnet.spec).prefixlen,
+    )

@@ -1,0 +1,213 @@
+"""FloatingIP: an address, for whom it stands, and on which Host; from there on phase and conditions are the agent's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nephos_api.conditions import Condition, Conditions, ConditionStatus, ConditionType, find
+from nephos_api.metadata import Key
+from nephos_api.reconcile.result import Done, Result, Wait
+from nephos_api.resources import FloatingIP, Network, Subnet
+from nephos_api.resources.floating_ip import FloatingIPPhase, FloatingIPStatus
+from nephos_operator import counted
+from nephos_operator.addressing import network_of
+from nephos_operator.bindings import Binding, find_binding, target_text
+from nephos_operator.claims import better_claimant
+from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.external_addresses import in_use, one_of, pool_problem, reserve
+from nephos_operator.handover import TAKEN_BACK, taken_back
+from nephos_operator.host_release import seconds_until_free
+from nephos_operator.references import active_project, active_subnets
+from nephos_operator.router_indices import external_keys
+from nephos_operator.router_outside import external_network
+from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.verdict import Problem, Stalls, Waits
+
+BINDING: Final = "Binding"
+"""The reason of the Ready condition that the operator leaves to the agent."""
+
+AGENTS_FIELDS: Final = frozenset({"phase", "conditions", "observedGeneration"})
+"""What is the agent's while status.host is set."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a FloatingIP gets: its address, for whom it stands, and what is in the way."""
+
+    status: FloatingIPStatus
+    problem: Problem | None
+
+
+async def reconcile(key: Key, context: Context) -> Result:
+    """Bring the FloatingIP to what it should be, or to its end."""
+    floating_ip = context.store.floating_ips.find(key)
+    if floating_ip is None:
+        return Done()
+    if floating_ip.is_deleting:
+        return await _release(floating_ip, context)
+    if not await ensure_finalizer(floating_ip, context):
+        return Done()
+    planned = plan(floating_ip, context)
+    if planned.status.host is not None:
+        return await _hand_over(floating_ip, planned, context)
+    return await _settle(floating_ip, planned, context)
+
+
+def plan(floating_ip: FloatingIP, context: Context) -> Plan:
+    """Decide which address the FloatingIP has and for whom it stands. No await in here."""
+    store = context.store
+    project = active_project(floating_ip.metadata.namespace, store)
+    problem = project if isinstance(project, Waits | Stalls) else counted.problem(floating_ip, project, store)
+    if problem is not None and floating_ip.status.address is None:
+        return Plan(FloatingIPStatus(), problem)
+    network = _network(floating_ip, context)
+    if isinstance(network, Waits | Stalls):
+        return Plan(FloatingIPStatus(), network)
+    addressed = _addressed(floating_ip, network, context)
+    if isinstance(addressed, Waits | Stalls):
+        context.addresses.cancel(floating_ip.key)
+        return Plan(FloatingIPStatus(), addressed)
+    binding = find_binding(floating_ip, network, store)
+    if isinstance(binding, Waits | Stalls):
+        return Plan(addressed, binding)
+    return Plan(_bound(addressed, binding, floating_ip), None) if binding is not None else Plan(addressed, None)
+
+
+def _network(floating_ip: FloatingIP, context: Context) -> Network | Problem:
+    """Return the external Network: the one that its address is of, if that is there still."""
+    for key in external_keys(floating_ip):
+        network = context.store.networks.find(key)
+        if network is not None and network.uid == floating_ip.status.network_uid:
+            return network
+    return external_network(floating_ip.metadata.namespace, floating_ip.spec.external_network, context.store)
+
+
+def _addressed(floating_ip: FloatingIP, network: Network, context: Context) -> FloatingIPStatus | Problem:
+    """Return the status with an address and nothing else; a fresh address is reserved."""
+    status = floating_ip.status
+    if status.address is not None and status.subnet_uid is not None and status.network_uid == network.uid:
+        better = better_claimant(floating_ip, (status.subnet_uid, status.address), context.store)
+        if better is None:
+            return _unbound(status)
+    subnets = [s for s in active_subnets(network, context.store) if network_of(s.spec).version == 4]
+    return _fresh(floating_ip, network, subnets, context)
+
+
+def _fresh(
+    floating_ip: FloatingIP, network: Network, subnets: Sequence[Subnet], context: Context
+) -> FloatingIPStatus | Problem:
+    key, asked = floating_ip.key, floating_ip.spec.address
+    if not subnets:
+        return Waits("NoSubnet", f"waits for an IPv4 Subnet of {network.key}: it has none that is Active")
+    if asked is None:
+        found = one_of(key, subnets, context.addresses)
+        if isinstance(found, Waits):
+            return found
+    else:
+        if problem := pool_problem("spec.address", asked, subnets):
+            return problem
+        reserved = reserve(key, asked, subnets, context.addresses)
+        if reserved is None:
+            return in_use(key, "spec.address", asked, subnets, context.addresses)
+        found = reserved
+    return FloatingIPStatus(address=found.address, subnet_uid=found.subnet_uid, network_uid=network.uid)
+
+
+def _unbound(status: FloatingIPStatus) -> FloatingIPStatus:
+    """Return the status with its address alone."""
+    return FloatingIPStatus(address=status.address, subnet_uid=status.subnet_uid, network_uid=status.network_uid)
+
+
+def _bound(addressed: FloatingIPStatus, binding: Binding, floating_ip: FloatingIP) -> FloatingIPStatus:
+    """Return the status with its address, and for whom it stands."""
+    return addressed.model_copy(
+        update={
+            "fixed_address": binding.fixed_address,
+            "port": binding.port.metadata.name,
+            "port_uid": binding.port.uid,
+            "mac_address": binding.port.spec.mac_address,
+            "router": binding.router.metadata.name,
+            "router_uid": binding.router.uid,
+            "host": binding.port.spec.host,
+            "target": target_text(floating_ip),
+        }
+    )
+
+
+async def _hand_over(floating_ip: FloatingIP, planned: Plan, context: Context) -> Result:
+    """Write the status of one that a Host answers for; phase and conditions are in it only as it comes to that Host."""
+    status, host = planned.status, planned.status.host
+    held = floating_ip.status.conditions
+    is_coming = floating_ip.status.host != host or _is_operators(held)
+    if is_coming:
+        said = {
+            "observed_generation": floating_ip.metadata.generation,
+            "phase": FloatingIPPhase.DOWN,
+            "conditions": taken_back(held, _binding(floating_ip, context), context.now()),
+        }
+        status = status.model_copy(update=said)
+    moved = floating_ip.status.host is not None and floating_ip.status.host != host
+    is_ours = is_coming or any(condition.reason == TAKEN_BACK for condition in held)
+    await write(floating_ip, status, context, guard=is_coming, foreign=frozenset() if is_ours else AGENTS_FIELDS)
+    if moved:
+        context.events.normal(floating_ip, "Moved", f"moved from Host {floating_ip.status.host} to Host {host}")
+    return Done()
+
+
+def _is_operators(conditions: Conditions) -> bool:
+    ready_condition = find(conditions, ConditionType.READY)
+    return ready_condition is None or ready_condition.reason == BINDING
+
+
+def _binding(floating_ip: FloatingIP, context: Context) -> Conditions:
+    held = find(floating_ip.status.conditions, ConditionType.READY)
+    changed = context.now()
+    if held is not None and held.status is ConditionStatus.FALSE:
+        changed = held.last_transition_time
+    return (
+        Condition(
+            type=ConditionType.READY,
+            status=ConditionStatus.FALSE,
+            reason=BINDING,
+            message="waits for the Port's Host to answer for it",
+            last_transition_time=changed,
+            observed_generation=floating_ip.metadata.generation,
+        ),
+    )
+
+
+async def _settle(floating_ip: FloatingIP, planned: Plan, context: Context) -> Result:
+    """Write the status of one that no Host answers for."""
+    problem = planned.problem
+    if problem is None and planned.status.port is not None:
+        problem = Waits(
+            "PortUnbound", f"waits for Port {planned.status.port} to be on a Host, which then answers for it"
+        )
+    own = (
+        told(floating_ip, problem, context)
+        if problem is not None
+        else ready(floating_ip, context, "Unbound", "has its address and stands for nobody")
+    )
+    said = {
+        "observed_generation": floating_ip.metadata.generation,
+        "phase": FloatingIPPhase.ERROR if isinstance(problem, Stalls) else FloatingIPPhase.DOWN,
+        "conditions": taken_back(floating_ip.status.conditions, own, context.now()),
+        "target": target_text(floating_ip),
+    }
+    status = planned.status.model_copy(update=said)
+    if problem is not None:
+        return await tell(floating_ip, problem, status, context)
+    await write(floating_ip, status, context)
+    return Done()
+
+
+async def _release(floating_ip: FloatingIP, context: Context) -> Result:
+    """Let the FloatingIP go once nobody answers for it any more."""
+    left_s = seconds_until_free(floating_ip, context.store, context.clock())
+    if left_s != 0:
+        return Wait(f"waits for Host {floating_ip.status.host} to let go of it", after_s=left_s)
+    context.addresses.cancel(floating_ip.key)
+    await release_finalizer(floating_ip, context)
+    return Done()
