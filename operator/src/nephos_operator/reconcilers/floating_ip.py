@@ -17,12 +17,12 @@ from nephos_operator.bindings import Binding, find_binding, target_text
 from nephos_operator.claims import better_claimant
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.external_addresses import in_use, one_of, pool_problem, reserve
-from nephos_operator.handover import TAKEN_BACK, taken_back
+from nephos_operator.handover import taken_back
 from nephos_operator.host_release import seconds_until_free
 from nephos_operator.references import active_project, active_subnets
 from nephos_operator.router_indices import external_keys
 from nephos_operator.router_outside import external_network
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.statuses import outcome, ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 BINDING: Final = "Binding"
@@ -149,8 +149,7 @@ async def _hand_over(floating_ip: FloatingIP, planned: Plan, context: Context) -
         }
         status = status.model_copy(update=said)
     moved = floating_ip.status.host is not None and floating_ip.status.host != host
-    is_ours = is_coming or any(condition.reason == TAKEN_BACK for condition in held)
-    await write(floating_ip, status, context, guard=is_coming, foreign=frozenset() if is_ours else AGENTS_FIELDS)
+    await write(floating_ip, status, context, guard=is_coming, foreign=frozenset() if is_coming else AGENTS_FIELDS)
     if moved:
         context.events.normal(floating_ip, "Moved", f"moved from Host {floating_ip.status.host} to Host {host}")
     return Done()
@@ -162,17 +161,13 @@ def _is_operators(conditions: Conditions) -> bool:
 
 
 def _binding(floating_ip: FloatingIP, context: Context) -> Conditions:
-    held = find(floating_ip.status.conditions, ConditionType.READY)
-    changed = context.now()
-    if held is not None and held.status is ConditionStatus.FALSE:
-        changed = held.last_transition_time
     return (
         Condition(
             type=ConditionType.READY,
             status=ConditionStatus.FALSE,
             reason=BINDING,
             message="waits for the Port's Host to answer for it",
-            last_transition_time=changed,
+            last_transition_time=context.now(),
             observed_generation=floating_ip.metadata.generation,
         ),
     )
@@ -197,10 +192,10 @@ async def _settle(floating_ip: FloatingIP, planned: Plan, context: Context) -> R
         "target": target_text(floating_ip),
     }
     status = planned.status.model_copy(update=said)
-    if problem is not None:
+    if problem is not None and floating_ip.status.port_uid is None:
         return await tell(floating_ip, problem, status, context)
-    await write(floating_ip, status, context)
-    return Done()
+    await write(floating_ip, status, context)  # whom it stood for is told at once that it does so no more
+    return outcome(problem) if problem is not None else Done()
 
 
 async def _release(floating_ip: FloatingIP, context: Context) -> Result:
