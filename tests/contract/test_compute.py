@@ -67,9 +67,10 @@ class Libvirtd:
             f"mkdir -p {path} && mount --bind {self.root}{path} {path}"
             for path in ("/run/libvirt", "/var/lib/libvirt", "/etc/libvirt", "/var/log/libvirt", "/var/cache/libvirt")
         )
+        command = f"libvirtd --pid-file {self.root}/libvirtd.pid"  # not /run's: runs side by side never meet
         with (self.root / "libvirtd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, "unshare", "--mount", "sh", "-c", f"{mounts} && exec libvirtd"],
+                ["ip", "netns", "exec", self.netns, "unshare", "--mount", "sh", "-c", f"{mounts} && exec {command}"],
                 stdout=log,
                 stderr=log,
             )
@@ -398,11 +399,11 @@ async def test_the_tap_of_a_nic_that_is_added_stays_down(bench: Bench, libvirtd:
 
 
 @pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
-async def test_eight_nics_can_be_added_to_a_running_domain(bench: Bench) -> None:
+async def test_a_running_domain_takes_as_many_nics_as_a_server_may_list(bench: Bench) -> None:
     spec = await bench.started()
-    added = tuple(replace(bench.new_nic(), mac=f"52:54:00:00:00:{number:02x}") for number in range(8))
+    added = tuple(replace(bench.new_nic(), mac=f"52:54:00:00:00:{number:02x}") for number in range(15))
     await bench.driver.define(replace(spec, nics=(*spec.nics, *added)))
-    assert len(await bench.nics(spec.server_uid)) == 9
+    assert len(await bench.nics(spec.server_uid)) == 16
 
 
 @pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
