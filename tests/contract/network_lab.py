@@ -31,6 +31,8 @@ T = TypeVar("T")
 ALLOW_ALL = HostSecurityGroup(
     "allow-all", frozenset(SecurityRule(direction, family) for direction in Direction for family in IPFamily)
 )
+PHYSICAL_NETWORK = "physnet1"
+PROVIDER_BRIDGE = "br-ex"
 _FRAME_BYTES = 65_600
 _DHCP_SCRIPT = """#!/bin/sh
 env > {folder}/$1.env
@@ -177,6 +179,7 @@ class Host:
             run_dir=self.folder / "run",
             netns_dir=self.folder / "netns",
             host_namespace=self.namespace,
+            provider_bridges={PHYSICAL_NETWORK: PROVIDER_BRIDGE},
         )
 
     async def start(self) -> None:

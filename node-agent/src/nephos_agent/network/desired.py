@@ -28,6 +28,7 @@ from nephos_agent.network.facts import (
     Service,
     Tap,
     TunnelEntry,
+    Uplink,
     Vxlan,
 )
 from nephos_agent.network.model import HostNetwork, HostPort
@@ -58,6 +59,8 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
             result |= _local_port_facts(
                 port, network.uid, network.mtu, network.dns_domain, leasing, names, is_open=is_open
             )
+        elif network.provider is not None:
+            result |= _outside_port_facts(port, network.uid, network.dns_domain, names)
         else:
             result |= _remote_port_facts(port, network.uid, network.dns_domain, names)
     return frozenset(result)
@@ -104,7 +107,8 @@ def _shared_mac_facts(
     network: HostNetwork, names: NetworkNames, host: str, open_taps: frozenset[str]
 ) -> Iterator[Fact]:
     """Yield where the MACs of address pairs are that are no port's own: at the first of the ports that may use them."""
-    owners = {pair.mac: port for port in reversed(network.ports) for pair in port.address_pairs}
+    ports = [port for port in network.ports if network.provider is None or port.host == host]
+    owners = {pair.mac: port for port in reversed(ports) for pair in port.address_pairs}
     if not owners:
         return
     own = {port.mac for port in network.ports}
@@ -138,6 +142,10 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     if network.vni is not None:
         vxlan = Vxlan(names.vxlan, network.uid, names.bridge, network.vni, context.underlay_address, network.mtu)
         result += [vxlan, *attachment(names.vxlan, names.bridge, "from_tunnel")]
+    if network.provider is not None:
+        segment = network.provider
+        uplink = Uplink(names.uplink, network.uid, names.bridge, segment.physical_network, segment.vlan_id, network.mtu)
+        result += [uplink, *attachment(names.uplink, names.bridge, "from_uplink")]
     if dnsmasq.is_needed(network):
         config = dnsmasq.configuration(network, names, context.run_dir)
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
@@ -196,11 +204,17 @@ def _remote_port_facts(port: HostPort, network_uid: str, dns_domain: str, names:
     )
 
 
+@lru_cache(maxsize=65536)
+def _outside_port_facts(port: HostPort, network_uid: str, dns_domain: str, names: NetworkNames) -> frozenset[Fact]:
+    """Return the facts of a port on another host of a provider's network, which knows itself where each MAC is."""
+    result: set[Fact] = set(member_elements(port, network_uid, names.bridge))
+    names_of_port = dnsmasq.dns_host(port, dns_domain)
+    if names_of_port:
+        result.add(HostsFile(names.service, names.directory, HostsKind.DNS, port.uid, names_of_port))
+    return frozenset(result)
+
+
 def _shared_port_facts(port: HostPort, network_uid: str, dns_domain: str, names: NetworkNames) -> list[Fact]:
     result: list[Fact] = [Neighbour(names.bridge, link_local(port.mac), port.mac)]
     result += [Neighbour(names.bridge, entry.address, port.mac) for entry in port.addresses]
-    result += member_elements(port, network_uid, names.bridge)
-    names_of_port = dnsmasq.dns_host(port, dns_domain)
-    if names_of_port:
-        result.append(HostsFile(names.service, names.directory, HostsKind.DNS, port.uid, names_of_port))
-    return result
+    return [*result, *_outside_port_facts(port, network_uid, dns_domain, names)]

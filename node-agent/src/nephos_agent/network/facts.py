@@ -100,6 +100,24 @@ class Vxlan:
 
 
 @dataclass(frozen=True)
+class Uplink:
+    """The way to the provider's network: a bridge port that leads to a bridge in the host's namespace."""
+
+    device: str
+    network_uid: str
+    bridge: str
+    physical_network: str
+    vlan_id: int | None
+    mtu: int
+    intact: bool = True
+
+    @property
+    def key(self) -> Key:
+        """A tagged uplink is a device of another kind than an untagged one."""
+        return ("uplink", self.device, str(self.vlan_id))
+
+
+@dataclass(frozen=True)
 class Service:
     """The namespace that answers DHCP, DNS and metadata, and its leg on the bridge."""
 
@@ -236,9 +254,11 @@ class Dnsmasq:
 
 
 ZERO_MAC: Final = "00:00:00:00:00:00"
-DEVICES: Final = (Bridge, Vxlan, Service, Tap)
+DEVICES: Final = (Bridge, Vxlan, Uplink, Service, Tap)
 """Facts that are a device; others on it go with it."""
 OUTLIVING: Final = (GuardElement, HostsFile, Dnsmasq)
 """Facts that a device leaves behind when it goes."""
 
-Fact = Bridge | Vxlan | Service | GuardElement | Tap | BridgeEntry | TunnelEntry | Neighbour | HostsFile | Dnsmasq
+Fact = (
+    Bridge | Vxlan | Uplink | Service | GuardElement | Tap | BridgeEntry | TunnelEntry | Neighbour | HostsFile | Dnsmasq
+)

@@ -12,16 +12,18 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
-from nephos_agent.launcher.protocol import Launcher, Unit
+from nephos_agent.launcher.protocol import Launcher
 from nephos_agent.network.desired import local_ports
 from nephos_agent.network.facts import Dnsmasq
 from nephos_agent.network.libnftables import NftablesError
 from nephos_agent.network.linux_events import EventLost
+from nephos_agent.network.linux_routers import Routers
+from nephos_agent.network.linux_units import dnsmasq_unit
 from nephos_agent.network.linux_worker import Outcome, Worker
 from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.name_relay import NameRelay
@@ -30,10 +32,8 @@ from nephos_agent.network.plan import Plan
 from nephos_agent.network.protocol import NetworkListener
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
-from nephos_api.errors import PermanentFault, TemporaryFault
+from nephos_api.errors import TemporaryFault
 
-_NSENTER: Final = "/usr/bin/nsenter"
-_DNSMASQ: Final = "/usr/sbin/dnsmasq"
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +48,7 @@ class LinuxNetwork:
         self._launcher = launcher
         self._services = services
         self._relay = relay or NameRelay(settings.resolvers)
+        self._routers = Routers(settings, launcher, self._run)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,18 +123,24 @@ class LinuxNetwork:
 
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""
-        raise PermanentFault(f"router {router.name}: this host carries no routers", reason="RoutersNotSupported")
+        async with self._locks[router.uid]:
+            await self._refresh_if_stale()
+            await self._routers.apply(router, self._worker.routers)
 
     async def routers(self) -> frozenset[str]:
         """See ``NetworkDriver.routers``."""
-        return frozenset()
+        return self._worker.routers.uids
 
     async def remove_router(self, router_uid: str) -> None:
         """See ``NetworkDriver.remove_router``."""
+        async with self._locks[router_uid]:
+            await self._refresh_if_stale()
+            await self._routers.remove(router_uid, self._worker.routers)
+        self._locks.pop(router_uid, None)
 
-    async def answering(self, router_uid: str) -> frozenset[str]:  # noqa: ARG002  # why: the protocol's names
+    async def answering(self, router_uid: str) -> frozenset[str]:
         """See ``NetworkDriver.answering``."""
-        return frozenset()
+        return await self._routers.answering(router_uid, self._worker.routers)
 
     @property
     def _worker(self) -> Worker:
@@ -153,19 +160,12 @@ class LinuxNetwork:
         if outcome.must_reread:
             self._unread.add(network_uid)
         if outcome.dnsmasq:
-            await self._launcher.start(self._unit(outcome.dnsmasq, outcome.configuration))
+            netns_dir, description = self._settings.netns_dir, "DHCP and DNS of a Nephos network"
+            await self._launcher.start(dnsmasq_unit(outcome.dnsmasq, netns_dir, outcome.configuration, description))
         elif network_uid in self._unread and unit in await self._launcher.units():
             await self._launcher.signal(unit, signal.SIGHUP)
         self._unread.discard(network_uid)
         return outcome
-
-    def _unit(self, process: Dnsmasq, configuration: str) -> Unit:
-        namespace = self._settings.netns_dir / process.namespace
-        return Unit(
-            name=process.unit,
-            argv=(_NSENTER, f"--net={namespace}", _DNSMASQ, f"--conf-file={configuration}"),
-            description="DHCP and DNS of a Nephos network",
-        )
 
     async def _refresh_if_stale(self) -> None:
         if self._worker.is_stale:
@@ -191,9 +191,9 @@ class LinuxNetwork:
 
     async def _report(self, judge: Callable[[], frozenset[str]]) -> None:
         async with _logged("judge events"):
-            for network_uid in await self._run(judge):
-                _log.info("network to be looked at again", network=network_uid or "all")
-                self._listener(network_uid)
+            for uid in await self._run(judge):
+                _log.info("network or router to be looked at again", uid=uid or "all")
+                self._listener(uid)
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -203,8 +203,8 @@ class LinuxNetwork:
 
     async def _sweep(self) -> None:
         units = await self._launcher.units()
-        for network_uid in await self._run(lambda: self._worker.sweep(units)):
-            self._listener(network_uid)
+        for uid in await self._run(lambda: self._worker.sweep(units)):
+            self._listener(uid)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

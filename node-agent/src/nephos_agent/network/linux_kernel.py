@@ -18,6 +18,7 @@ from nephos_agent.network.facts import (
     Service,
     Tap,
     TunnelEntry,
+    Uplink,
     Vxlan,
 )
 from nephos_agent.network.libnftables import Nftables
@@ -25,6 +26,7 @@ from nephos_agent.network.linux_devices import Devices
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_neighbours import NeighbourSocket
 from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.linux_uplinks import Uplinks
 from nephos_agent.network.plan import Changes
 from nephos_agent.network.settings import LinuxSettings
 
@@ -54,7 +56,7 @@ class Kernel:
         self.settings = settings
         if settings.host_namespace is not None:
             namespaces.enter(settings.host_namespace)
-        self._host = Links()
+        self.host = Links()
         path = settings.netns_dir / settings.namespace_prefix
         namespaces.create(path)
         self.namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -62,7 +64,8 @@ class Kernel:
             self.tenants = Links()
             self.neighbours = NeighbourSocket()
             self._nft = Nftables()
-        self.devices = Devices(settings, self._host, self.tenants, self.namespace)
+        self.devices = Devices(settings, self.host, self.tenants, self.namespace)
+        self.uplinks = Uplinks(settings, self.host, self.tenants, self.namespace)
         self.tables = Tables(self.neighbours, self._nft, self.devices.index)
         self._makers, self._removers = self._handlers()
 
@@ -75,7 +78,7 @@ class Kernel:
 
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
-        self._host.close()
+        self.host.close()
         self.tenants.close()
         self.neighbours.close()
         self._nft.close()
@@ -97,6 +100,7 @@ class Kernel:
         makers: dict[type[Fact], Change] = {
             Bridge: _each(devices.make_bridge),
             Vxlan: _each(devices.make_vxlan),
+            Uplink: _each(self.uplinks.make),
             Service: _each(devices.make_service),
             Tap: _each(devices.make_tap),
             BridgeEntry: tables.make_entries,
@@ -107,6 +111,7 @@ class Kernel:
         removers: dict[type[Fact], Change] = {
             Bridge: _each(devices.remove),
             Vxlan: _each(devices.remove),
+            Uplink: _each(self.uplinks.remove),
             Service: _each(devices.remove_service),
             Tap: _each(devices.detach_tap),
             GuardElement: tables.remove_elements,

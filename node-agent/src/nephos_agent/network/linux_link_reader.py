@@ -30,6 +30,7 @@ _NLMSG_DONE: Final = 3
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
+_IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
@@ -37,6 +38,7 @@ _IFLA_CARRIER: Final = 33
 _INFO_KIND: Final = 1
 _INFO_DATA: Final = 2
 _INFO_SLAVE_DATA: Final = 5
+_VLAN_ID: Final = 1
 _VXLAN_ID: Final = 1
 _VXLAN_LOCAL: Final = 4
 _VXLAN_LOCAL6: Final = 17
@@ -61,6 +63,8 @@ class PortFlags:
 GUEST_PORT: Final = PortFlags(locked=True)
 OPEN_GUEST_PORT: Final = PortFlags()
 SERVICE_PORT: Final = PortFlags()
+UPLINK_PORT: Final = PortFlags(unicast_flood=True)
+"""What is nobody's here may be somebody's outside."""
 TUNNEL_PORT: Final = PortFlags(neigh_suppress=True)
 
 
@@ -81,6 +85,9 @@ class Link:
     port_flags: PortFlags | None
     vni: int | None = None
     local: str | None = None
+    lower: int | None = None
+    """The device that it is based on, in the namespace where it was made."""
+    vlan_id: int | None = None
 
 
 class LinkReader:
@@ -135,9 +142,10 @@ def read_link(payload: memoryview) -> Link:
     found = dict(attributes(payload, _IFINFOMSG.size))
     info = _nested(found.get(_IFLA_LINKINFO, b""))
     kind = _text(info.get(_INFO_KIND))
-    data = _nested(info.get(_INFO_DATA, b"")) if kind == "vxlan" else {}
+    data = _nested(info.get(_INFO_DATA, b"")) if kind in ("vxlan", "vlan") else {}
     slave = _nested(info.get(_INFO_SLAVE_DATA, b""))
-    local = data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)
+    is_tunnel = kind == "vxlan"
+    local = (data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)) if is_tunnel else None
     return Link(
         name=_text(found.get(_IFLA_IFNAME)) or "",
         index=index,
@@ -149,8 +157,10 @@ def read_link(payload: memoryview) -> Link:
         is_up=bool(flags & IFF_UP),
         has_carrier=bool(_number(found.get(_IFLA_CARRIER))),
         port_flags=_port_flags(slave) if _BRPORT_LEARNING in slave else None,
-        vni=_number(data.get(_VXLAN_ID)),
+        vni=_number(data.get(_VXLAN_ID)) if is_tunnel else None,
         local=str(ip_address(local)) if local else None,
+        lower=_number(found.get(_IFLA_LINK)),
+        vlan_id=_number(data.get(_VLAN_ID)) if kind == "vlan" else None,
     )
 
 

@@ -78,6 +78,8 @@ def _device_facts(kernel: Kernel, link: Link, mark: Mark, master: str) -> set[Fa
     if link.kind == "vxlan" and link.name == names.vxlan:
         intact = _is_port(link, TUNNEL_PORT)
         return {Vxlan(link.name, mark.uid, master, link.vni or 0, link.local or "", link.mtu, intact)}
+    if link.name == names.uplink:
+        return {kernel.uplinks.observe(link, mark.uid, master)}
     if link.kind == "veth" and link.name == names.service:
         leg = linux_services.observe(kernel.settings.netns_dir / names.namespace)
         if leg is None:

@@ -11,6 +11,7 @@ from nephos_agent.network.facts import DEVICES, Dnsmasq, GuardElement, HostsFile
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_observe import observe
+from nephos_agent.network.linux_router_worker import RouterWorker
 from nephos_agent.network.model import HostNetwork
 from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.picture import Picture
@@ -45,6 +46,7 @@ class Worker:
         self._kernel = Kernel(settings)
         with namespaces.entered(self._kernel.namespace):
             self.events = EventSockets()
+        self.routers = RouterWorker(self._kernel, self._context)
         self._picture = Picture()
         self._indices: dict[str, int] = {}
         self._open_taps: frozenset[str] = frozenset()
@@ -84,10 +86,10 @@ class Worker:
     @property
     def is_stale(self) -> bool:
         """Whether the picture cannot be trusted: somebody else changed something, or a change failed half-way."""
-        return self._is_stale
+        return self._is_stale or self.routers.is_stale
 
     def refresh(self, units: frozenset[str]) -> frozenset[str]:
-        """Learn everything anew; return the UIDs of the networks that were found other than they were thought to be."""
+        """Learn everything anew; return the UIDs of networks and routers found other than they were thought to be."""
         self._kernel.prepare()
         seen = observe(self._kernel, units)
         self._unplugged = frozenset()
@@ -100,8 +102,11 @@ class Worker:
         self._learnt += 1
         self._applied.clear()
         self._publish()
+        routers = self.routers.refresh(now, units)
         devices = {fact.device for fact in before ^ now}
-        return frozenset(uid for device in devices if (uid := picture.network_of(device) or self._network_of(device)))
+        return routers | frozenset(
+            uid for device in devices if (uid := picture.network_of(device) or self._network_of(device))
+        )
 
     def plan(self, network: HostNetwork) -> Plan:
         """Return the changes that make this host carry the network as described.
@@ -216,11 +221,12 @@ class Worker:
         self._publish()
 
     def judge(self, events: list[LinkEvent], commits: int) -> frozenset[str]:
-        """Return the UIDs of the networks that somebody else changed, "" for all; most events are our own doing."""
+        """Return the UIDs of networks and routers that somebody else changed, "" for all; most events are our own."""
         ours = [event for event in events if self._indices.get(event.name) == event.index]
         disturbed = {
             uid for event in ours if self._is_disturbed(event) and (uid := self._picture.network_of(event.name))
         }
+        disturbed |= self.routers.disturbed(events)
         self._commits_seen += commits
         if self._commits_seen > self._kernel.tables.commits:
             self._commits_seen = self._kernel.tables.commits
@@ -285,7 +291,7 @@ class Worker:
         planned = self._planned.get(network_uid)
         taps = {tap_name(port.uid) for port in planned.ports} if planned else set()
         policies = {policy for policy, bridge in self._picture.policies().items() if bridge == names.bridge}
-        return frozenset(taps | bridged | policies | {names.bridge, names.vxlan, names.service})
+        return frozenset(taps | bridged | policies | {names.bridge, names.vxlan, names.uplink, names.service})
 
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""

@@ -15,6 +15,10 @@ class NetworkNames:
 
     bridge: str
     vxlan: str
+    uplink: str
+    """The way to the provider's network, of a network that is one."""
+    uplink_outer: str
+    """Its other end, in the host's namespace."""
     service: str
     """The service namespace's leg on the bridge."""
     namespace: str
@@ -33,6 +37,8 @@ def network_names(uid: str, namespace_prefix: str) -> NetworkNames:
     return NetworkNames(
         bridge=device_name("nbr", uid),
         vxlan=device_name("nvx", uid),
+        uplink=device_name("nup", uid),
+        uplink_outer=device_name("nuh", uid),
         service=device_name("nsv", uid),
         namespace=device_name(f"{namespace_prefix}-", uid),
         service_mac=mac_address(uid, "service"),

@@ -14,6 +14,7 @@ from nephos_agent.network.facts import (
     Key,
     Service,
     Tap,
+    Uplink,
     Vxlan,
 )
 from nephos_agent.network.names import POLICY_PREFIX
@@ -79,12 +80,12 @@ class Picture:
     def bridge_of(self, device: str) -> str | None:
         """Return the bridge that the device is a port of."""
         facts = self._by_device.get(device, {}).values()
-        return next((fact.bridge for fact in facts if isinstance(fact, (Tap, Vxlan, Service))), None)
+        return next((fact.bridge for fact in facts if isinstance(fact, (Tap, Vxlan, Uplink, Service))), None)
 
     def network_of(self, device: str) -> str | None:
         """Return the UID of the network that the device belongs to."""
         for fact in self._by_device.get(device, {}).values():
-            if isinstance(fact, (Bridge, Vxlan, Service)):
+            if isinstance(fact, (Bridge, Vxlan, Uplink, Service)):
                 return fact.network_uid
             if isinstance(fact, Tap):
                 return self.network_of(fact.bridge)
@@ -106,5 +107,5 @@ class Picture:
             fact.network_uid
             for facts in self._by_device.values()
             for fact in facts.values()
-            if isinstance(fact, (Bridge, Vxlan, Service))
+            if isinstance(fact, (Bridge, Vxlan, Uplink, Service))
         )

@@ -21,6 +21,7 @@ from nephos_agent.network.facts import (
     Service,
     Tap,
     TunnelEntry,
+    Uplink,
     Vxlan,
 )
 
@@ -28,6 +29,7 @@ _ORDER: Final[tuple[type[Fact], ...]] = (
     Bridge,
     GuardElement,  # before the device that it guards joins the bridge
     Vxlan,
+    Uplink,
     Service,
     TunnelEntry,
     Neighbour,

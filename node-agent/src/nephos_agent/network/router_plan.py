@@ -1,0 +1,104 @@
+"""From what a router is on this host and what it should be to steps, in an order in which packets keep their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final, TypeVar
+
+from nephos_agent.network.facts import BridgeEntry, Dnsmasq, GuardElement, Neighbour, TunnelEntry
+from nephos_agent.network.router_facts import (
+    Address,
+    Leg,
+    NatElement,
+    Route,
+    RouterFact,
+    RouterSpace,
+    RoutingRule,
+    Transit,
+)
+
+_ORDER: Final[tuple[type[RouterFact], ...]] = (
+    RouterSpace,
+    GuardElement,  # before the leg that it guards joins the bridge
+    Leg,
+    Transit,
+    BridgeEntry,
+    TunnelEntry,
+    Neighbour,
+    NatElement,
+    Route,
+    RoutingRule,
+    Address,  # of a floating address: it answers once all else of it is there
+    Dnsmasq,
+)
+_F = TypeVar("_F")
+_RANK: Final = {kind: rank for rank, kind in enumerate(_ORDER)}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Facts of one type: those that are taken away, and those that are made so."""
+
+    kind: type[RouterFact]
+    gone: tuple[RouterFact, ...]
+    made: tuple[RouterFact, ...]
+
+
+@dataclass(frozen=True)
+class RouterPlan:
+    """First what is made so or changed, then what goes, last made first."""
+
+    steps: tuple[Step, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.steps)
+
+    def made(self, kind: type[_F]) -> tuple[_F, ...]:
+        """Return the facts of the type that are made so."""
+        return tuple(fact for step in self.steps for fact in step.made if isinstance(fact, kind))
+
+    def gone(self, kind: type[_F]) -> tuple[_F, ...]:
+        """Return the facts of the type that are taken away."""
+        return tuple(fact for step in self.steps for fact in step.gone if isinstance(fact, kind))
+
+
+def plan(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> RouterPlan:
+    """Return what turns ``observed`` into ``desired``.
+
+    What is new comes before what is old goes: a device that loses its last IPv4 address loses its routes too.
+    Translations are the exception, and the one transaction that takes old ones away makes the new ones.
+    """
+    missing, surplus = desired - observed, observed - desired
+    if not missing and not surplus:
+        return RouterPlan(())
+    kept_keys = {fact.key for fact in missing}
+    gone = {fact for fact in surplus if fact.key not in kept_keys}
+    translations = {fact for fact in surplus if isinstance(fact, NatElement)}
+    making = [
+        Step(kind, _sorted(translations) if kind is NatElement else (), made)
+        for kind, made in _by_kind(missing | translations)
+        for made in [tuple(fact for fact in made if fact in missing)]
+    ]
+    going = [Step(kind, facts, ()) for kind, facts in reversed(_by_kind(gone - translations))]
+    return RouterPlan((*making, *going))
+
+
+def keeping(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> frozenset[RouterFact]:
+    """Return what is desired where nothing may be taken away: what is there beside it stays."""
+    keys = {fact.key for fact in desired}
+    return desired | {fact for fact in observed if fact.key not in keys}
+
+
+def _by_kind(facts: Iterable[RouterFact]) -> list[tuple[type[RouterFact], tuple[RouterFact, ...]]]:
+    return [(_ORDER[rank], tuple(group)) for rank, group in groupby(_sorted(facts), key=_rank)]
+
+
+def _sorted(facts: Iterable[RouterFact]) -> tuple[RouterFact, ...]:
+    return tuple(sorted(facts, key=lambda fact: (_rank(fact), fact.key)))
+
+
+def _rank(fact: RouterFact) -> int:
+    return _RANK[type(fact)]

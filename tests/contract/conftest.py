@@ -1,0 +1,27 @@
+"""What tests of routers begin with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from contract.network_lab import Lab
+from contract.router_lab import Cloud, Outside, build_cloud, outside, running_lab
+
+
+@pytest.fixture
+async def router_lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with running_lab(tmp_path) as lab:
+        yield lab
+
+
+@pytest.fixture
+async def cloud(router_lab: Lab) -> Cloud:
+    return await build_cloud(router_lab)
+
+
+@pytest.fixture
+def internet(router_lab: Lab) -> Outside:
+    return outside(router_lab)

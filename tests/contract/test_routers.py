@@ -1,0 +1,324 @@
+"""What every network driver does with routers, and what the Linux one does to packets between two hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from contract.network_lab import Guest, Lab, eventually, inside, network, port
+from contract.router_lab import (
+    FAR_AWAY,
+    INTERNET,
+    INTERNET_IPV6,
+    PUBLIC,
+    Cloud,
+    Outside,
+    build_cloud,
+    floating,
+    gateway,
+    public_network,
+    router,
+    running_lab,
+)
+from nephos_agent.network.linux_announce import packet_socket
+from nephos_agent.network.memory import MemoryNetwork
+from nephos_agent.network.model import PortAddress
+from nephos_agent.network.names import network_names
+from nephos_agent.network.protocol import NetworkDriver
+from nephos_agent.network.router_names import inner_name, leg_mac, leg_name, router_names
+from nephos_api.errors import TemporaryFault
+from nephos_api.resources.network import HostRoute, IPv6Mode, SubnetView
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
+
+
+# Both drivers
+
+
+@pytest.fixture(params=["linux", "memory"])
+async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NetworkDriver]:
+    if request.param == "memory":
+        twin = MemoryNetwork("h1")
+        await twin.start(lambda _uid: None)
+        yield twin
+        return
+    async with running_lab(tmp_path) as lab:
+        yield lab.one.driver
+
+
+async def test_routers_are_listed_until_they_are_removed(driver: NetworkDriver) -> None:
+    for number in (1, 2):
+        await driver.apply(network(number, cidr=f"10.{number}.0.0/24"))
+        await driver.apply_router(router(network(number, cidr=f"10.{number}.0.0/24"), uid=f"router-{number}"))
+    assert await driver.routers() == {"router-1", "router-2"}
+    assert await driver.networks() == {"network-1", "network-2"}
+    for _ in range(2):
+        await driver.remove_router("router-1")
+    assert await driver.routers() == {"router-2"}
+
+
+async def test_a_router_waits_for_its_networks(driver: NetworkDriver) -> None:
+    with pytest.raises(TemporaryFault, match="network-1"):
+        await driver.apply_router(router(network(1)))
+    await driver.apply(network(1))
+    for _ in range(3):
+        await driver.apply_router(router(network(1)))
+    assert await driver.routers() == {"router-1"}
+    assert await driver.answering("router-1") == frozenset()
+    assert await driver.answering("router-2") == frozenset()
+
+
+# The Linux driver: real packets
+
+
+async def test_a_router_joins_networks_on_one_host_and_across_hosts(cloud: Cloud) -> None:
+    a, b = cloud.guests["a"], cloud.guests["b"]
+    assert not await a.pings("10.20.0.14")
+    await cloud.carry(cloud.router())
+    for address in ("10.20.0.14", "10.20.0.12", "10.10.0.1", "10.20.0.1"):
+        assert await a.pings(address)
+    for address in ("10.10.0.11", "10.10.0.13"):
+        assert await b.pings(address)
+
+
+async def test_a_router_is_a_hop_and_says_so(cloud: Cloud) -> None:
+    await cloud.carry(cloud.router())
+    _, output = await cloud.guests["a"].run("ping", "-c1", "-W1", "-t1", "10.20.0.12")
+    assert "From 10.10.0.1" in output
+    assert "Time to live exceeded" in output
+    _, output = await cloud.guests["a"].run("ping", "-c1", "-W1", "10.20.0.12")
+    assert "ttl=63" in output
+
+
+async def test_a_router_says_which_size_fits_a_network_of_smaller_frames(router_lab: Lab) -> None:
+    cloud = await build_cloud(router_lab, red_mtu=1300)
+    await cloud.carry(cloud.router())
+    _, output = await cloud.guests["a"].run("ping", "-c1", "-W1", "-M", "do", "-s", "1400", "10.20.0.12")
+    assert "mtu = 1300" in output or "mtu=1300" in output, output
+    assert await cloud.guests["a"].pings("10.20.0.12", "-M", "do", "-s", str(1300 - 28))
+
+
+async def test_a_gateway_has_one_mac_on_every_host_and_its_arp_stays_there(cloud: Cloud) -> None:
+    await cloud.carry(cloud.router())
+    tunnel = network_names("network-1", "nephos").vxlan
+    with inside(cloud.lab.one.tenants, lambda: packet_socket(tunnel)) as watcher:
+        for name in ("a", "c"):
+            guest = cloud.guests[name]
+            await guest.run("ip", "neigh", "flush", "all")
+            assert await guest.pings("10.10.0.1")
+            _, neighbours = await guest.run("ip", "neigh", "show", "10.10.0.1")
+            assert leg_mac("router-1", "network-1") in neighbours
+        with pytest.raises(BlockingIOError):
+            watcher.recv(2048)
+
+
+async def test_two_subnets_of_one_network_are_two_addresses_of_one_leg(router_lab: Lab) -> None:
+    host = router_lab.one
+    first, second = port("a", "10.10.0.11", host), port("e", "10.30.0.11", host, "subnet-3")
+    both = network(1, first, second)
+    more = SubnetView(
+        name="more", uid="subnet-3", cidr="10.30.0.0/24", gateway="10.30.0.1", service_address="10.30.0.254"
+    )
+    both = replace(both, subnets=(*both.subnets, more))
+    a = await host.boot(both, first)
+    e = await host.boot(both, second)
+    await host.driver.apply_router(router(both))
+    await a.dhcp()
+    await e.dhcp()
+    assert await a.pings("10.30.0.11")
+    assert await e.pings("10.10.0.11")
+
+
+async def test_a_disabled_router_forwards_nothing_until_it_is_enabled(cloud: Cloud) -> None:
+    await cloud.carry(replace(cloud.router(), is_enabled=False))
+    assert not await cloud.guests["a"].pings("10.20.0.14")
+    await cloud.carry(cloud.router())
+    assert await cloud.guests["a"].pings("10.20.0.14")
+
+
+async def test_a_port_that_joins_later_is_reached_by_the_router_and_one_that_left_is_not_known(cloud: Cloud) -> None:
+    await cloud.carry(cloud.router())
+    e = port("e", "10.20.0.15", cloud.lab.two, "subnet-2")
+    before, cloud.red = cloud.red, replace(cloud.red, ports=(*cloud.red.ports, e))
+    guest = await cloud.lab.two.boot(cloud.red, e)
+    await cloud.carry(cloud.router())
+    await guest.dhcp()
+    assert await cloud.guests["a"].pings("10.20.0.15")
+    cloud.red = before
+    await cloud.carry(cloud.router())
+    assert "10.20.0.15" not in _in_router(cloud.lab, "ip", "neigh")
+
+
+async def test_an_api_that_forgot_takes_nothing_from_a_router(cloud: Cloud) -> None:
+    await cloud.carry(cloud.router())
+    bare = replace(cloud.router(), neighbours=frozenset(), legs=cloud.router().legs[:1], keep_unknown=True)
+    for host in (cloud.lab.one, cloud.lab.two):
+        await host.driver.apply_router(bare)
+    assert await cloud.guests["a"].pings("10.20.0.12")
+
+
+async def test_an_extra_route_leads_by_a_next_hop_outside_from_every_host(cloud: Cloud, internet: Outside) -> None:
+    way = replace(gateway(cloud.lab.one), next_hops=())
+    await cloud.carry(cloud.router(way))
+    for name in ("a", "b"):
+        assert not await cloud.guests[name].pings(FAR_AWAY)
+    await cloud.carry(replace(cloud.router(way), routes=(HostRoute(destination="198.51.100.0/24", next_hop=INTERNET),)))
+    for name in ("a", "b"):
+        assert await cloud.guests[name].pings(FAR_AWAY)
+
+
+async def test_networks_with_the_same_addresses_behind_two_routers_never_meet(cloud: Cloud, internet: Outside) -> None:
+    lab = cloud.lab
+    await cloud.carry(cloud.router(gateway(lab.one)))
+    other = network(3, port("x", "10.10.0.11", lab.one, "subnet-3"), port("y", "10.10.0.99", lab.two, "subnet-3"))
+    other_way = replace(gateway(lab.two), addresses=("203.0.113.11/24",), transit_vni=7778)
+    guests = {}
+    for host, each in ((lab.one, other.ports[0]), (lab.two, other.ports[1])):
+        guests[each.uid] = await host.boot(other, each)
+        await host.driver.apply_router(router(other, uid="router-2", gateway=other_way))
+        await guests[each.uid].dhcp()
+    for guest in (*cloud.guests.values(), *guests.values()):
+        assert await guest.pings(INTERNET)
+    assert await guests["x"].pings("10.10.0.99")
+    assert not await guests["x"].pings("10.20.0.12")
+    assert not await cloud.guests["a"].pings("10.10.0.99")
+
+
+async def test_ipv6_is_routed_and_the_router_says_that_it_is_one(router_lab: Lab, internet: Outside) -> None:
+    hosts = (router_lab.one, router_lab.two)
+    networks = []
+    for number, host in enumerate(hosts, start=1):
+        cidr = f"fd00:{number}::"
+        subnet = SubnetView(
+            name="six",
+            uid=f"subnet-{number}",
+            cidr=f"{cidr}/64",
+            gateway=f"{cidr}1",
+            service_address=f"{cidr}ffff",
+            ipv6_mode=IPv6Mode.DHCPV6_STATEFUL,
+        )
+        local = replace(
+            port(f"v{number}", f"{cidr}11", host), addresses=(PortAddress(f"{cidr}11", f"subnet-{number}", 64),)
+        )
+        networks.append(replace(network(number, local), subnets=(subnet,)))
+    both = router(*networks, gateway=gateway(router_lab.one))
+    guests = []
+    for host in hosts:
+        for each in (*networks, public_network()):
+            await host.driver.apply(each)
+        await host.driver.apply_router(both)
+    for number, host in enumerate(hosts, start=1):
+        guest = await host.boot(networks[number - 1], networks[number - 1].ports[0])
+        await guest.run("ip", "addr", "add", f"fd00:{number}::11/64", "dev", "eth0", "nodad")
+        guests.append(guest)
+    for guest in guests:
+        await eventually(partial(_has_default_route, guest), timeout_s=15)
+    for number, guest in enumerate(guests, start=1):
+        assert await guest.pings(f"fd00:{3 - number}::11")
+        assert await guest.pings(INTERNET_IPV6)
+        assert await internet.pings(f"fd00:{number}::11")
+
+
+async def _has_default_route(guest: Guest) -> bool:
+    _, routes = await guest.run("ip", "-6", "route")
+    return "default via fe80::" in routes
+
+
+async def test_a_restart_of_the_driver_loses_no_packet_and_changes_nothing(cloud: Cloud, internet: Outside) -> None:
+    wide, lab = cloud.router(gateway(cloud.lab.two)), cloud.lab
+    floating_ips = {"h1": (floating(21, "10.10.0.11"),)}
+    await cloud.carry(wide, floating_ips)
+    pings = [
+        asyncio.create_task(cloud.guests["a"].run("ping", "-i0.01", "-c200", "10.20.0.12")),
+        asyncio.create_task(cloud.guests["d"].run("ping", "-i0.01", "-c200", INTERNET)),
+        asyncio.create_task(internet.run("ping", "-i0.01", "-c200", "203.0.113.21")),
+    ]
+    await asyncio.sleep(0)
+    before = _in_router(lab, "ip", "-o", "link"), _in_router(lab, "nft", "list", "ruleset")
+    await lab.one.driver.close()
+    await lab.one.start()
+    described = replace(wide, floating_ips=floating_ips["h1"])
+    routers = lab.one.driver._worker.routers
+    assert not await lab.one.driver._run(lambda: routers.plan(described))
+    await cloud.carry(wide, floating_ips)
+    assert (_in_router(lab, "ip", "-o", "link"), _in_router(lab, "nft", "list", "ruleset")) == before
+    for ping in pings:
+        _, output = await ping
+        assert " 0% packet loss" in output, output
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        ("ip", "link", "del", "{leg}"),
+        ("ip", "link", "set", "{leg}", "down"),
+        ("ip", "link", "set", "{leg}", "nomaster"),
+        ("ip", "link", "del", "{bridge}"),
+        ("nft", "delete", "table", "bridge", "nephos"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+async def test_what_somebody_breaks_of_a_router_is_told_and_repaired(cloud: Cloud, sabotage: tuple[str, ...]) -> None:
+    await cloud.carry(cloud.router())
+    names = {
+        "leg": leg_name("router-1", "network-1", is_outside=False),
+        "bridge": network_names("network-1", "nephos").bridge,
+    }
+    cloud.lab.one.in_tenants(*(word.format(**names) for word in sabotage))
+
+    async def told() -> bool:
+        return bool({"", "router-1"} & set(cloud.lab.one.changed))
+
+    await eventually(told)
+    await cloud.carry(cloud.router())
+    assert await cloud.guests["a"].pings("10.20.0.12")
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        ("ip", "link", "set", "{leg}", "down"),
+        ("ip", "addr", "flush", "dev", "{leg}"),
+        ("ip", "route", "del", "default"),
+        ("nft", "delete", "table", "ip", "nephos"),
+        ("nft", "flush", "chain", "ip", "nephos", "translate"),
+        ("sysctl", "-w", "net.ipv4.ip_forward=0"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+async def test_a_sweep_repairs_what_somebody_breaks_inside_of_a_router(
+    cloud: Cloud, internet: Outside, sabotage: tuple[str, ...]
+) -> None:
+    wide = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide)
+    _in_router(cloud.lab, *(word.format(leg=inner_name("network-1", is_outside=False)) for word in sabotage))
+    await cloud.lab.one.driver._sweep()
+    await cloud.carry(wide)
+    assert await cloud.guests["a"].pings("10.20.0.12")
+    assert await cloud.guests["a"].pings(FAR_AWAY)
+
+
+async def test_removal_of_a_router_leaves_nothing(cloud: Cloud, internet: Outside) -> None:
+    host = cloud.lab.one
+    await cloud.carry(cloud.router(gateway(host)), {"h1": (floating(21, "10.10.0.11"),)})
+    await host.driver.remove_router("router-1")
+    assert await host.driver.routers() == frozenset()
+    assert not list((host.folder / "netns").glob("nephos-r*"))
+    assert not [name for name in host.tenant_links() if name.startswith(("nrl", "nrx"))]
+    assert "nrl" not in host.in_tenants("nft", "list", "map", "bridge", "nephos", "role")
+    await host.driver.remove(PUBLIC)
+    assert not [name for name in host.links() if name.startswith("nuh")]
+    assert not await cloud.guests["a"].pings("10.20.0.14")
+
+
+def _in_router(lab: Lab, *command: str) -> str:
+    """Run a command in the router's namespace on host one."""
+    path = lab.one.folder / "netns" / router_names("router-1", "nephos").namespace
+    return subprocess.run(["nsenter", f"--net={path}", *command], check=True, capture_output=True, text=True).stdout
