@@ -134,7 +134,7 @@ REFUSED = (
     subnet("of-multicast", "spec.cidr", "choose a private network", cidr="224.1.0.0/16"),
     *(
         subnet(f"of-{cidr}", "spec.cidr", "choose a unique local network", cidr=cidr)
-        for cidr in ("::/64", "::ffff:0:0/96", "64:ff9b::/96", "fe80::/64", "ff02::/64")
+        for cidr in ("::/64", "64:ff9b::/96", "fe80::/64", "ff02::/64")
     ),
     subnet("of-ipv6-too-large", "spec.cidr", "from /64 to /120", cidr="fd00::/48", ipv6Mode="DHCPv6Stateful"),
     subnet("of-ipv6-too-small", "spec.cidr", "from /64 to /120", cidr="fd00::/126", ipv6Mode="DHCPv6Stateful"),

@@ -10,9 +10,9 @@ from nephos_dev.images.store import BuiltImage, default_cache_dir, find_or_build
 from nephos_dev.images.tools import ImageBuildError, Report, Tools, no_report
 
 _KERNEL = "linux-image-cloud-amd64"
-# dropbear's libraries come with it; busybox-static needs none.
+# dropbear's libraries come with it; busybox-static needs none, and has no DHCPv6 client, which dhcpcd is.
 _PACKAGES = (
-    "busybox-static", "dropbear-bin", "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g",
+    "busybox-static", "dhcpcd-base", "dropbear-bin", "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g",
 )  # fmt: skip
 
 MODULES = (
@@ -26,6 +26,7 @@ MODULES = (
 
 _PROGRAMS = {
     "bin/busybox": "bin/busybox",
+    "usr/sbin/dhcpcd": "bin/dhcpcd",
     "usr/sbin/dropbear": "bin/dropbear",
     "usr/bin/dropbearkey": "bin/dropbearkey",
 }
@@ -33,7 +34,20 @@ _LIBRARIES = ("libc.so.6", "libcrypt.so.1", "libgmp.so.10", "libtomcrypt.so.1", 
 _LOADER = "ld-linux-x86-64.so.2"
 # What init and the boot scripts start by its path; the guest links the other applets itself, after it has booted.
 _EARLY_APPLETS = ("acpid", "getty", "login", "poweroff", "reboot", "sh")
-_EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp", "data", "root/.ssh", "sbin", "usr", "var/log")
+_EMPTY_FOLDERS = (
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "data",
+    "root/.ssh",
+    "run/dhcpcd",
+    "sbin",
+    "usr",
+    "var/lib/dhcpcd",
+    "var/log",
+)
 
 _PLAN = DiskPlan(
     boot_size_mib=32,
