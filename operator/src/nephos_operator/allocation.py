@@ -37,6 +37,19 @@ def allocate(
     return found
 
 
+def completed(
+    port: Key, held: tuple[Allocation, ...], subnets: Sequence[Subnet], book: AddressBook, mac: str
+) -> tuple[Allocation, ...]:
+    """Return what the Port holds, and the addresses that its guest makes on Subnets that came later, reserved.
+
+    An address that another has is left to that one: the guest's own check tells it so (RFC 4862).
+    """
+    known = {allocation.subnet_uid for allocation in held}
+    later = [subnet for subnet in subnets if is_told(subnet) and subnet.uid not in known]
+    made = [_automatic(subnet, port, book, mac) for subnet in later]
+    return (*held, *(address for address in made if isinstance(address, Allocation)))
+
+
 def subnet_of(address: str, subnets: Sequence[Subnet]) -> Subnet | None:
     """Return the Subnet that the address lies in, or None."""
     parsed = ip_address(address)
@@ -63,10 +76,15 @@ def address_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stal
     return None
 
 
+def is_told(subnet: Subnet) -> bool:
+    """Tell whether guests are told by router advertisements to make their own address there."""
+    return subnet.spec.dhcp and is_automatic(subnet.spec)
+
+
 def automatic_problem(field: str, address: str, subnets: Sequence[Subnet], mac: str | None) -> Stalls | None:
     """Return why no guest with that MAC would take the address, because it makes another one, or None."""
     subnet = subnet_of(address, subnets)
-    if subnet is None or not _is_told(subnet):
+    if subnet is None or not is_told(subnet):
         return None
     if mac is not None and ip_address(address) == ip_address(automatic_address(network_of(subnet.spec), mac)):
         return None
@@ -95,7 +113,7 @@ def _asked(
         allocations.append(held)
     named = {allocation.subnet_uid for allocation in allocations}
     for subnet in subnets:
-        if _is_told(subnet) and subnet.uid not in named:
+        if is_told(subnet) and subnet.uid not in named:
             held = _automatic(subnet, port, book, mac)
             if not isinstance(held, Allocation):
                 return held
@@ -119,8 +137,8 @@ def _alternatives(subnets: Sequence[Subnet]) -> list[list[Subnet]]:
     A guest makes an address on each Subnet that it is told of; of all others, one will do.
     """
     ipv4 = [subnet for subnet in subnets if network_of(subnet.spec).version == 4]
-    told = [[subnet] for subnet in subnets if _is_told(subnet)]
-    other = [subnet for subnet in subnets if network_of(subnet.spec).version == 6 and not _is_told(subnet)]
+    told = [[subnet] for subnet in subnets if is_told(subnet)]
+    other = [subnet for subnet in subnets if network_of(subnet.spec).version == 6 and not is_told(subnet)]
     return [group for group in (ipv4, *told, other) if group]
 
 
@@ -137,11 +155,6 @@ def _one_of(candidates: Sequence[Subnet], port: Key, book: AddressBook, mac: str
             return _allocation(subnet, address)
     names = ", ".join(subnet.metadata.name for subnet in candidates)
     return problem or Waits("NoFreeAddress", f"waits for a free address: all those of Subnet {names} are in use")
-
-
-def _is_told(subnet: Subnet) -> bool:
-    """Tell whether guests are told by router advertisements to make their own address there."""
-    return subnet.spec.dhcp and is_automatic(subnet.spec)
 
 
 def _automatic(subnet: Subnet, port: Key, book: AddressBook, mac: str) -> Allocation | Problem:

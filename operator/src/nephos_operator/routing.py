@@ -8,7 +8,9 @@ from typing import Final
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
 from nephos_api.resources import Host, Network, Port, Project, SecurityGroup, Server, Subnet
 from nephos_api.resources.server import ServerPhase
+from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator import routing_outside
+from nephos_operator.allocation import is_told
 from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
@@ -130,6 +132,11 @@ def _network(old: Network | None, new: Network | None, store: Store) -> Iterable
 _subnet_facts = facts("uid", "is_deleting", "spec", "status.phase", "status.gateway", "status.service_address")
 
 
+def _is_advertised(subnet: Subnet | None) -> bool:
+    """Tell whether guests make an address of their own there, which their Ports have too then."""
+    return subnet is not None and subnet.status.phase is SubnetPhase.ACTIVE and is_told(subnet)
+
+
 def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Key]:
     if _subnet_facts(old) == _subnet_facts(new):
         return
@@ -141,6 +148,9 @@ def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Ke
     yield network
     yield from keys(store.servers.by("waits_for", network))
     yield from keys(store.ports.by("unallocated", network))
+    if _is_advertised(new) and not _is_advertised(old):
+        found = store.networks.find(network)
+        yield from keys(store.ports.by("network_uid", found.uid) if found else ())
     yield from (key for key in keys(store.subnets.by("network", named)) if key != subnet.key)
 
 

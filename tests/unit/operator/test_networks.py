@@ -239,3 +239,22 @@ async def test_a_server_in_the_way_of_a_port_of_its_name_takes_nothing_from_it(c
     await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
     await cloud.settle()
     assert cloud.addresses.count(subnet.uid) == 1
+
+
+async def test_ports_get_the_address_that_guests_make_on_a_subnet_that_came_later(cloud: World) -> None:
+    server = await cloud.add_server("one")
+    await cloud.make(Port, "mine", "demo", network="blue", addresses=["10.0.0.50"])
+    await cloud.settle()
+    await cloud.make(Subnet, "leased", "demo", network="blue", cidr="fd00:1::/64", ipv6Mode="DHCPv6Stateful")
+    await cloud.make(Subnet, "silent", "demo", network="blue", cidr="fd00:2::/64", dhcp=False)
+    await cloud.make(Subnet, "told", "demo", network="blue", cidr="fd00:3::/64")
+    await cloud.settle()
+    for name, first in (("one-net0", "10.0.0.2"), ("mine", "10.0.0.50")):
+        port = await cloud.get(Port, name)
+        own = automatic_address(ip_network("fd00:3::/64"), port.spec.mac_address)
+        assert [held.address for held in port.spec.allocations] == [first, own]
+    server = await cloud.get(Server, "one")
+    assert [held.address for held in server.status.addresses][1].startswith("fd00:3::5054:")
+    before = len(cloud.kube.writes)
+    await cloud.look_again()
+    assert len(cloud.kube.writes) == before, "what is so already costs no write"

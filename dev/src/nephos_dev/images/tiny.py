@@ -12,7 +12,8 @@ from nephos_dev.images.tools import ImageBuildError, Report, Tools, no_report
 _KERNEL = "linux-image-cloud-amd64"
 # dropbear's libraries come with it; busybox-static needs none, and has no DHCPv6 client, which dhcpcd is.
 _PACKAGES = (
-    "busybox-static", "dhcpcd-base", "dropbear-bin", "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g",
+    "busybox-static", "dhcpcd-base", "dropbear-bin",
+    "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g",
 )  # fmt: skip
 
 MODULES = (

@@ -10,7 +10,7 @@ from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Port, Server
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.port import Allocation, PortPhase, PortStatus
-from nephos_operator.allocation import allocate
+from nephos_operator.allocation import allocate, completed
 from nephos_operator.claims import better_claimant
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
@@ -45,7 +45,7 @@ async def reconcile(key: Key, context: Context) -> Result:
 def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
     """Return the Network, the addresses and the MAC address of a Port that a person made."""
     if port.spec.allocations and port.spec.network_uid:
-        return port_spec.held(port)
+        return _followed(port, context)
     project = active_project(port.metadata.namespace, context.store)
     if isinstance(project, Waits | Stalls):
         return project
@@ -67,6 +67,17 @@ def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
     if port.spec.mac_address is None:
         spec["macAddress"] = mac
     return spec
+
+
+def _followed(port: Port, context: Context) -> dict[str, Any]:
+    """Return the operator's part of the spec, with the addresses that the guest makes on Subnets that came later."""
+    spec, network = port_spec.held(port), _network(port, context)
+    if network is None or network.uid != port.spec.network_uid:
+        return spec
+    subnets = active_subnets(network, context.store)
+    mac = port.spec.mac_address or identity.mac_address(port.uid)
+    allocations = completed(port.key, port.spec.allocations, subnets, context.addresses, mac)
+    return spec | {"allocations": [allocation.to_wire() for allocation in allocations]}
 
 
 def contested(port: Port, context: Context) -> tuple[Allocation, Resource] | None:
@@ -111,6 +122,8 @@ async def _tell(port: Port, problem: Problem, context: Context) -> Result:
 async def _check_server(port: Port, context: Context) -> Result:
     """A Server's own Port goes when its Server is gone: gone as the API server says, not only unseen."""
     if _server(port, context) is not None:
+        if port.spec.allocations:
+            port = await port_spec.write(port, _followed(port, context), context)
         return await _yield_contested(port, context)
     name, namespace = port.spec.server or "", port.metadata.namespace
     server = await context.kube.get(Server, name, namespace)
