@@ -5,12 +5,12 @@ Nothing lost, nothing twice, nothing orphaned. `observe` reads, `violations` (pu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nephos_api.identity import device_name
+from nephos_dev import network_invariants
+from nephos_dev.network_invariants import Naming, NetworkObjects, NetworkPicture
 
 Document = dict[str, Any]
 
@@ -24,14 +24,11 @@ class HostPicture:
     """UUIDs (the Servers' UIDs)."""
     stopped_domains: frozenset[str]
     """UUIDs."""
-    taps: frozenset[str]
-    """Names of taps, wherever they are on the host."""
-    networks: frozenset[str]
-    """Names of tenant bridges."""
     disks: frozenset[str]
     """UIDs of Servers that have files on the host."""
     partial_files: tuple[str, ...]
     """Half-made files in the image cache or beside disks."""
+    network: NetworkPicture
 
 
 @dataclass(frozen=True)
@@ -41,27 +38,18 @@ class CloudPicture:
     servers: tuple[Document, ...]
     ports: tuple[Document, ...]
     networks: tuple[Document, ...]
+    routers: tuple[Document, ...]
+    floatingips: tuple[Document, ...]
     hosts: tuple[Document, ...]
     pictures: tuple[HostPicture, ...]
-
-
-@dataclass(frozen=True)
-class Naming:
-    """How the agent names what it makes."""
-
-    tap: str
-    """Prefix of taps."""
-    bridge: str
-    """Prefix of bridges."""
 
 
 def violations(cloud: CloudPicture, naming: Naming) -> tuple[str, ...]:
     """Return a sentence for everything that does not hold; nothing for a sound cloud at rest."""
     return (
         *_servers(cloud),
-        *_orphans(cloud, naming),
-        *_addresses(cloud.ports),
-        *_network_identifiers(cloud.networks),
+        *_orphans(cloud),
+        *_networks(cloud, naming),
         *_claims(cloud),
         *(f"{picture.name}: half-made file {path}" for picture in cloud.pictures for path in picture.partial_files),
     )
@@ -84,7 +72,7 @@ def _servers(cloud: CloudPicture) -> Iterator[str]:
             yield f"Server {name} has several domains: running on {running}, stopped on {stopped}"
 
 
-def _orphans(cloud: CloudPicture, naming: Naming) -> Iterator[str]:
+def _orphans(cloud: CloudPicture) -> Iterator[str]:
     servers = {server["metadata"]["uid"] for server in cloud.servers}
     for port in cloud.ports:
         if (owner := port["spec"].get("serverUID")) and owner not in servers:
@@ -94,43 +82,18 @@ def _orphans(cloud: CloudPicture, naming: Naming) -> Iterator[str]:
             yield f"{picture.name}: domain {uid} belongs to no Server"
         for uid in picture.disks - servers:
             yield f"{picture.name}: disk of {uid} belongs to no Server"
-        yield from _devices(cloud, picture, naming)
 
 
-def _devices(cloud: CloudPicture, picture: HostPicture, naming: Naming) -> Iterator[str]:
-    bound = [port for port in cloud.ports if port["spec"].get("host") == picture.name]
-    active = {
-        server["metadata"]["uid"]: _name(server)
-        for server in cloud.servers
-        if server.get("status", {}).get("phase") == "Active" and server["status"].get("host") == picture.name
-    }
-    taps = {device_name(naming.tap, port["metadata"]["uid"]): port["spec"].get("serverUID") for port in bound}
-    bridges = {device_name(naming.bridge, port["spec"]["networkUID"]) for port in bound}
-    for tap in picture.taps - taps.keys():
-        yield f"{picture.name}: tap {tap} belongs to no Port of this host"
-    for bridge in picture.networks - bridges:
-        yield f"{picture.name}: bridge {bridge} belongs to no Network that this host needs"
-    for tap, owner in taps.items():
-        if owner in active and tap not in picture.taps:
-            yield f"{picture.name}: tap {tap} of Server {active[owner]} is missing"
-
-
-def _addresses(ports: tuple[Document, ...]) -> Iterator[str]:
-    claims = Counter(
-        (allocation["subnetUID"], allocation["address"])
-        for port in ports
-        for allocation in port["spec"].get("allocations", [])
+def _networks(cloud: CloudPicture, naming: Naming) -> Iterator[str]:
+    said = NetworkObjects(
+        servers=cloud.servers,
+        ports=cloud.ports,
+        networks=cloud.networks,
+        routers=cloud.routers,
+        floating_ips=cloud.floatingips,
     )
-    for (subnet, address), count in claims.items():
-        if count > 1:
-            yield f"address {address} of subnet {subnet} is held by {count} Ports"
-
-
-def _network_identifiers(networks: tuple[Document, ...]) -> Iterator[str]:
-    given = Counter(network["status"]["vni"] for network in networks if network.get("status", {}).get("vni"))
-    for vni, count in given.items():
-        if count > 1:
-            yield f"VNI {vni} is given to {count} Networks"
+    found = {picture.name: picture.network for picture in cloud.pictures}
+    yield from network_invariants.violations(said, found, naming)
 
 
 def _claims(cloud: CloudPicture) -> Iterator[str]:

@@ -6,14 +6,15 @@ import json
 from typing import Any
 
 from nephos_dev.cloud import Cloud
-from nephos_dev.invariants import CloudPicture, HostPicture, Naming, violations
+from nephos_dev.invariants import CloudPicture, HostPicture, violations
 from nephos_dev.layout import HostLayout
+from nephos_dev.network_invariants import Naming
+from nephos_dev.network_picture import observe_network
 from nephos_dev.progress import FailureError
 from nephos_dev.waiting import NotYet, wait_for
 
-NAMING = Naming(tap="tap", bridge="nbr")
-_TENANT_NAMESPACE = "nephos"
-_KINDS = ("servers", "ports", "networks", "hosts")
+NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl")
+_KINDS = ("servers", "ports", "networks", "routers", "floatingips", "hosts")
 
 
 def observe(cloud: Cloud) -> CloudPicture:
@@ -42,16 +43,14 @@ def _objects(cloud: Cloud, kind: str) -> tuple[dict[str, Any], ...]:
 
 
 def _observe_host(cloud: Cloud, host: HostLayout) -> HostPicture:
-    devices = {*_devices(cloud, host), *_devices(cloud, host, _TENANT_NAMESPACE)}
     folder = host.root / "var" / "lib" / "nephos"
     return HostPicture(
         name=host.name,
         running_domains=_domains(cloud, host, "--state-running"),
         stopped_domains=_domains(cloud, host, "--state-shutoff"),
-        taps=frozenset(name for name in devices if name.startswith(NAMING.tap)),
-        networks=frozenset(name for name in devices if name.startswith(NAMING.bridge)),
         disks=frozenset(path.name for path in folder.glob("servers/*")),
         partial_files=tuple(str(path.relative_to(folder)) for path in folder.glob("*/**/*.partial")),
+        network=observe_network(cloud, host, NAMING),
     )
 
 
@@ -60,11 +59,3 @@ def _domains(cloud: Cloud, host: HostLayout, state: str) -> frozenset[str]:
     if done.returncode:
         raise FailureError(f"{host.name}: {done.stderr.strip()}")
     return frozenset(done.stdout.split())
-
-
-def _devices(cloud: Cloud, host: HostLayout, namespace: str | None = None) -> tuple[str, ...]:
-    inside = ("-n", namespace) if namespace else ()
-    done = cloud.execute(host, "ip", *inside, "-j", "link", "show")
-    if done.returncode:
-        return ()  # the tenant namespace is made with the first network
-    return tuple(link["ifname"] for link in json.loads(done.stdout))
