@@ -14,12 +14,13 @@ from nephos_agent.network.model import (
     ProviderSegment,
     RateLimit,
 )
+from nephos_agent.remote_port import RemotePort
 from nephos_api.identity import mac_address
 from nephos_api.resources.network import ExternalSegment, Network
 from nephos_api.resources.port import Port, PortQos, RateLimits
 
 
-def port_mac(port: Port) -> str:
+def port_mac(port: Port | RemotePort) -> str:
     """Return the port's MAC address."""
     return port.spec.mac_address or mac_address(port.uid)
 
@@ -49,7 +50,7 @@ def host_network(
     )
 
 
-def host_port(port: Port, *, port_security: bool = True) -> HostPort | None:
+def host_port(port: Port | RemotePort, *, port_security: bool = True) -> HostPort | None:
     """Return the port as hosts need it; None while it is bound to no host. ``port_security``: what its Network says."""
     spec, mac = port.spec, port_mac(port)
     if spec.host is None or spec.host_address is None:

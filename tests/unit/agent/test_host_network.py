@@ -17,6 +17,7 @@ from nephos_agent.network.model import (
     RateLimit,
     SecurityRule,
 )
+from nephos_agent.remote_port import RemotePort
 from nephos_api.identity import mac_address
 from nephos_api.resources import Network, Port, SecurityGroup
 from nephos_api.resources.network import SegmentType
@@ -133,6 +134,24 @@ def test_a_port_as_hosts_need_it() -> None:
         host="h1",
         host_address="192.0.2.11",
     )
+
+
+def test_a_port_of_another_host_is_read_as_one_of_this_host_is() -> None:
+    body = port(
+        allocations=[{"subnet": "s", "subnetUID": "s1", "address": "10.0.0.5", "prefixLength": 24}],
+        allowedAddressPairs=[{"address": "10.0.0.100"}],
+        enabled=False,
+        portSecurity=True,
+        qos={"ingress": {"kilobitsPerSecond": 1000}},
+        securityGroupReferences=[{"name": "web", "namespace": "demo", "uid": "g1"}],
+        server="one",
+        serverUID="u1",
+    ).to_wire()
+    whole, lean = Port.model_validate(body), RemotePort.model_validate(body)
+    assert host_port(whole) == host_port(lean)
+    for spec in ({}, {"macAddress": MAC}):
+        body["spec"] = BOUND | spec
+        assert host_port(Port.model_validate(body)) == host_port(RemotePort.model_validate(body))
 
 
 def test_a_port_without_a_host_is_nobody_s() -> None:

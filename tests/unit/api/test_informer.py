@@ -83,6 +83,24 @@ async def test_it_tells_of_additions_changes_and_deletions() -> None:
         assert informer.get("b", "demo") == picture.objects["b"]
 
 
+async def test_what_is_told_is_whole_and_what_is_kept_is_what_was_asked_for() -> None:
+    kubernetes, picture = MemoryKubernetes(), Picture()
+    kubernetes.seed(Network, body("a"))
+
+    def without_mtu(network: Network) -> Network:
+        return network.model_copy(update={"spec": network.spec.model_copy(update={"mtu": None})})
+
+    informer = Informer(Network, Selection(), kubernetes, picture, keep=without_mtu, backoff=SOON)
+    async with running(informer):
+        await informer.synced.wait()
+        assert picture.objects["a"].spec.mtu == 1400
+        assert [network.spec.mtu for network in informer] == [None]
+        await kubernetes.apply(Network, body("a", mtu=1500), FieldManager.OPERATOR)
+        await until(lambda: picture.objects["a"].spec.mtu == 1500)
+        await kubernetes.delete(Network, "a", "demo")
+        await until(lambda: "a" not in picture.objects)
+
+
 async def test_a_deletion_during_an_expired_watch_is_found_by_the_next_list() -> None:
     kubernetes, picture = MemoryKubernetes(), Picture()
     kept, gone = kubernetes.seed(Network, body("kept")), kubernetes.seed(Network, body("gone"))

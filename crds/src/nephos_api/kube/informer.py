@@ -22,6 +22,10 @@ _STEADY_S: Final = 5.0
 """A watch that lasted so long was a good one: what comes after it is a first failure."""
 
 
+def _all_of_it(resource: R) -> R:
+    return resource
+
+
 class Informer(Generic[R]):
     """Keeps the selected objects of a kind, as parsed models, and calls ``on_event(old, new)`` for each change.
 
@@ -29,6 +33,7 @@ class Informer(Generic[R]):
     selection. A deletion that no watch showed is found by the next list and looks the same; an API server that
     suddenly has nothing is passed on as just that, so whoever destroys something on ``new is None`` guards himself.
     While the API server can't be reached nothing is called and the last picture stays.
+    ``keep`` returns what is kept of an object, and shown as ``old``, where all of it would be too much.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Informer(Generic[R]):
         kubernetes: Kubernetes,
         on_event: OnEvent[R],
         *,
+        keep: Callable[[R], R] = _all_of_it,
         backoff: Backoff = _BACKOFF,
     ) -> None:
         self.synced = asyncio.Event()
@@ -46,6 +52,7 @@ class Informer(Generic[R]):
         self._selection = selection
         self._kubernetes = kubernetes
         self._on_event = on_event
+        self._keep = keep
         self._backoff = backoff
         self._objects: dict[Key, R] = {}
         self._version: str | None = None
@@ -153,7 +160,7 @@ class Informer(Generic[R]):
 
     def _put(self, new: R) -> None:
         old = self._objects.get(new.key)
-        self._objects[new.key] = new
+        self._objects[new.key] = self._keep(new)
         if old is None:
             self._on_event(None, new)
         elif old.uid != new.uid:

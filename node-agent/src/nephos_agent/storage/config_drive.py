@@ -6,11 +6,12 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final
-
-import pycdlib
+from typing import TYPE_CHECKING, Final
 
 from nephos_agent.storage.durable import partial_of
+
+if TYPE_CHECKING:
+    import pycdlib
 
 LABEL: Final = "config-2"
 """cloud-init's ConfigDrive data source looks for this label."""
@@ -30,6 +31,8 @@ def write_config_drive(path: Path, files: Mapping[str, bytes]) -> None:
 
     ISO 9660's own names are plain counters: no guest that knows either extension shows them.
     """
+    import pycdlib  # here, since it is 5 MB that hosts without config drives do not need
+
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
     try:
