@@ -156,12 +156,15 @@ async def test_a_port_that_joins_later_is_reached_by_the_router_and_one_that_lef
     assert "10.20.0.15" not in _in_router(cloud.lab, "ip", "neigh")
 
 
-async def test_an_api_that_forgot_takes_nothing_from_a_router(cloud: Cloud) -> None:
-    await cloud.carry(cloud.router())
+async def test_an_api_that_forgot_takes_nothing_from_a_router(cloud: Cloud, internet: Outside) -> None:
+    whole = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(whole, {"h1": (floating(21, "10.10.0.11"),)})
     bare = replace(cloud.router(), neighbours=frozenset(), legs=cloud.router().legs[:1], keep_unknown=True)
     for host in (cloud.lab.one, cloud.lab.two):
         await host.driver.apply_router(bare)
     assert await cloud.guests["a"].pings("10.20.0.12")
+    assert await cloud.guests["b"].pings(FAR_AWAY)
+    assert await internet.pings("203.0.113.21")
 
 
 async def test_an_extra_route_leads_by_a_next_hop_outside_from_every_host(cloud: Cloud, internet: Outside) -> None:

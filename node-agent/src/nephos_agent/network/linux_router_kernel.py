@@ -64,6 +64,9 @@ class RouterKernel:
             change = Change(self._kernel, router_uid, space)
             for step in changes.steps:
                 change.carry_out(step)
+            given_up = changes.given_up()
+            if given_up:
+                space.flows.cut(given_up)
 
     def remove(self, router_uid: str, legs: Iterable[Leg], elements: Iterable[GuardElement]) -> None:
         """Remove all of a router; what is in its namespace goes with it."""

@@ -16,6 +16,7 @@ from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_neighbours import NeighbourSocket
 from nephos_agent.network.linux_routes import Routes
 from nephos_agent.network.linux_services import set_sysctls
+from nephos_agent.network.linux_translated_flows import TranslatedFlows
 from nephos_agent.network.router_facts import NatElement
 
 _FORWARDING: Final = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -73,6 +74,11 @@ class Space:
     def routes(self) -> Routes:
         """Its routes and rules."""
         return self._open(Routes)
+
+    @cached_property
+    def flows(self) -> TranslatedFlows:
+        """The flows that it tracks."""
+        return self._open(TranslatedFlows)
 
     @cached_property
     def nft(self) -> Nftables:

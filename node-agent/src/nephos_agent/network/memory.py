@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from nephos_agent.network.model import HostFloatingIP, HostNetwork, HostRouter
+from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.protocol import NetworkListener
 from nephos_api.errors import TemporaryFault
@@ -75,9 +73,6 @@ class MemoryNetwork:
         missing = router.networks_on(self._host) - self.applied.keys()
         if missing:
             raise TemporaryFault(f"router {router.uid}: network {min(missing)} is not here", reason="NetworkMissing")
-        before = self.applied_routers.get(router.uid)
-        if router.keep_unknown and before:
-            router = replace(router, floating_ips=_kept(before.floating_ips, router.floating_ips))
         self.applied_routers[router.uid] = router
 
     async def routers(self) -> frozenset[str]:
@@ -112,9 +107,3 @@ class MemoryNetwork:
         gone = [port for port, network in self._plugged.items() if network == network_uid and port not in but]
         for port in gone:
             del self._plugged[port]
-
-
-def _kept(before: tuple[HostFloatingIP, ...], after: tuple[HostFloatingIP, ...]) -> tuple[HostFloatingIP, ...]:
-    """Return what is described and, beside it, what was there before under another UID."""
-    described = {each.uid for each in after}
-    return (*after, *(each for each in before if each.uid not in described))

@@ -56,4 +56,4 @@ class NetworkDriver(Protocol):
         """Remove all of a router from this host; its networks are removed after it."""
 
     async def answering(self, router_uid: str) -> frozenset[str]:
-        """Return the UIDs of the router's floating IPs that answer here, asked by ARP on the external network."""
+        """Return the UIDs of the floating IPs, as last described, that answer here when they are asked by ARP."""

@@ -29,6 +29,10 @@ class NatSet(StrEnum):
     OUTSIDE = "outside"
 
 
+FLOATING_SETS: Final = frozenset({NatSet.FLOATING_IN, NatSet.FLOATING_OUT})
+"""Translations of floating addresses."""
+
+
 @dataclass(frozen=True)
 class RouterSpace:
     """The router's namespace, and whether it forwards."""

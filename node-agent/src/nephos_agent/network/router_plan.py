@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, TypeVar
 
 from nephos_agent.network.facts import BridgeEntry, Dnsmasq, GuardElement, Neighbour, TunnelEntry
 from nephos_agent.network.router_facts import (
+    FLOATING_SETS,
     Address,
     Leg,
     NatElement,
+    NatSet,
     Route,
     RouterFact,
     RouterSpace,
@@ -56,6 +58,15 @@ class RouterPlan:
         """Whether there is anything to do."""
         return bool(self.steps)
 
+    def given_up(self) -> frozenset[str]:
+        """Return the addresses that are translated no more, or otherwise."""
+        translations = self.gone(NatElement)
+        inward = {fact.name for fact in translations if fact.set is NatSet.FLOATING_IN}
+        outward = {
+            fact.value for fact in translations if fact.set in (NatSet.FLOATING_OUT, NatSet.OUTSIDE) if fact.value
+        }
+        return frozenset(inward | outward)
+
     def made(self, kind: type[_F]) -> tuple[_F, ...]:
         """Return the facts of the type that are made so."""
         return tuple(fact for step in self.steps for fact in step.made if isinstance(fact, kind))
@@ -68,21 +79,24 @@ class RouterPlan:
 def plan(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> RouterPlan:
     """Return what turns ``observed`` into ``desired``.
 
-    What is new comes before what is old goes: a device that loses its last IPv4 address loses its routes too.
-    Translations are the exception, and the one transaction that takes old ones away makes the new ones.
+    What is new comes before what is old goes: a device that loses its last IPv4 address loses its routes too. The
+    transaction that makes translations takes those away that are in their way; one of a floating address that is given
+    up goes after the address, so that nothing ever answers for it but its server.
     """
     missing, surplus = desired - observed, observed - desired
     if not missing and not surplus:
         return RouterPlan(())
     kept_keys = {fact.key for fact in missing}
-    gone = {fact for fact in surplus if fact.key not in kept_keys}
-    translations = {fact for fact in surplus if isinstance(fact, NatElement)}
+    in_the_way = {
+        fact
+        for fact in surplus
+        if isinstance(fact, NatElement) and (fact.set not in FLOATING_SETS or fact.key in kept_keys)
+    }
+    gone = {fact for fact in surplus if fact.key not in kept_keys} - in_the_way
     making = [
-        Step(kind, _sorted(translations) if kind is NatElement else (), made)
-        for kind, made in _by_kind(missing | translations)
-        for made in [tuple(fact for fact in made if fact in missing)]
+        Step(kind, _those(facts, in_the_way), _those(facts, missing)) for kind, facts in _by_kind(missing | in_the_way)
     ]
-    going = [Step(kind, facts, ()) for kind, facts in reversed(_by_kind(gone - translations))]
+    going = [Step(kind, facts, ()) for kind, facts in reversed(_by_kind(gone))]
     return RouterPlan((*making, *going))
 
 
@@ -90,6 +104,10 @@ def keeping(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> 
     """Return what is desired where nothing may be taken away: what is there beside it stays."""
     keys = {fact.key for fact in desired}
     return desired | {fact for fact in observed if fact.key not in keys}
+
+
+def _those(facts: tuple[RouterFact, ...], among: Container[RouterFact]) -> tuple[RouterFact, ...]:
+    return tuple(fact for fact in facts if fact in among)
 
 
 def _by_kind(facts: Iterable[RouterFact]) -> list[tuple[type[RouterFact], tuple[RouterFact, ...]]]:

@@ -1,0 +1,237 @@
+"""What reaches the world and what the world reaches: gateway hosts, floating IPs, provider networks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.network_lab import Lab, inside, network, port
+from contract.router_lab import (
+    FAR_AWAY,
+    INTERNET,
+    PUBLIC,
+    PUBLIC_CIDR,
+    ROUTER_ADDRESS,
+    Cloud,
+    Outside,
+    floating,
+    gateway,
+    outside,
+    public_network,
+    router,
+    running_lab,
+)
+from nephos_agent.network.linux_abilities import probe
+from nephos_agent.network.memory import MemoryNetwork
+from nephos_agent.network.model import PortAddress, ProviderSegment, RouterGateway
+from nephos_agent.network.protocol import NetworkDriver
+from nephos_api.errors import PermanentFault, TemporaryFault
+from nephos_api.resources.network import SegmentType
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
+A, B, D = "10.10.0.11", "10.20.0.12", "10.20.0.14"
+_WAY = RouterGateway(PUBLIC, (f"{ROUTER_ADDRESS}/24",), (INTERNET,), (PUBLIC_CIDR,), True, 7777, "h1", "192.0.2.1")
+
+
+# Both drivers
+
+
+@pytest.fixture(params=["linux", "memory"])
+async def driver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NetworkDriver]:
+    if request.param == "memory":
+        twin = MemoryNetwork("h1")
+        await twin.start(lambda _uid: None)
+        yield twin
+        return
+    async with running_lab(tmp_path) as lab:
+        outside(lab)
+        yield lab.one.driver
+
+
+@pytest.mark.parametrize("gateway_host", ["h1", "h2"])
+async def test_floating_ips_answer_while_they_are_described(driver: NetworkDriver, gateway_host: str) -> None:
+    blue, there = network(1), public_network()
+    way = replace(_WAY, gateway_host=gateway_host)
+    described = replace(router(blue, gateway=way), floating_ips=(floating(21, A), floating(22, "10.10.0.12")))
+    for each in (blue, there):
+        await driver.apply(each)
+    await driver.apply_router(described)
+    assert await driver.answering("router-1") == {"fip-21", "fip-22"}
+    forgotten = replace(described, floating_ips=described.floating_ips[:1])
+    await driver.apply_router(forgotten)
+    assert await driver.answering("router-1") == {"fip-21"}
+    await driver.apply_router(replace(described, is_enabled=False))
+    assert await driver.answering("router-1") == frozenset()
+    await driver.apply_router(replace(described, floating_ips=()))
+    assert await driver.answering("router-1") == frozenset()
+
+
+async def test_only_a_host_that_needs_the_outside_waits_for_it(driver: NetworkDriver) -> None:
+    await driver.apply(network(1))
+    await driver.apply_router(router(network(1), gateway=replace(_WAY, gateway_host="h2")))
+    with pytest.raises(TemporaryFault, match=PUBLIC):
+        await driver.apply_router(router(network(1), gateway=_WAY))
+
+
+# The Linux driver: real packets
+
+
+async def test_guests_of_each_host_reach_the_world_by_the_address_of_the_gateway_host(
+    cloud: Cloud, internet: Outside
+) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)))
+    for guest in cloud.guests.values():
+        assert await guest.pings(INTERNET)
+        assert await guest.pings(FAR_AWAY)
+    assert await internet.pings(ROUTER_ADDRESS)
+    assert await _seen_as(cloud, internet, "a") == ROUTER_ADDRESS
+    assert await _seen_as(cloud, internet, "b") == ROUTER_ADDRESS
+
+
+async def test_without_snat_only_floating_ips_reach_the_world(cloud: Cloud, internet: Outside) -> None:
+    await cloud.carry(
+        cloud.router(gateway(cloud.lab.one, snat=False)),
+        {"h1": (floating(21, A),), "h2": (floating(22, B),)},
+    )
+    for name, reaches in (("a", True), ("b", True), ("c", False), ("d", False)):
+        assert await cloud.guests[name].pings(FAR_AWAY) == reaches, name
+
+
+async def test_a_floating_ip_answers_on_the_host_of_its_server_and_is_what_the_world_sees(
+    cloud: Cloud, internet: Outside
+) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
+    for host, uid in ((cloud.lab.one, "fip-21"), (cloud.lab.two, "fip-22")):
+        assert await host.driver.answering("router-1") == {uid}
+    for address in ("203.0.113.21", "203.0.113.22"):
+        assert await internet.pings(address)
+    assert await _seen_as(cloud, internet, "a") == "203.0.113.21"
+    assert await _seen_as(cloud, internet, "b") == "203.0.113.22"
+    assert await _seen_as(cloud, internet, "c") == ROUTER_ADDRESS
+
+
+async def test_a_floating_ip_is_reached_from_inside_too(cloud: Cloud, internet: Outside) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
+    for address in ("203.0.113.21", "203.0.113.22"):
+        for name, guest in cloud.guests.items():
+            assert await guest.pings(address), (name, address)
+
+
+async def test_packets_of_full_size_to_a_floating_ip_are_told_what_fits(cloud: Cloud, internet: Outside) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h2": (floating(22, B),)})
+    _, output = await internet.run("ping", "-c2", "-W1", "-M", "do", "-s", "1470", "203.0.113.22")
+    assert "From 203.0.113.22" in output
+    assert re.search("mtu ?= ?1450", output), output
+
+
+async def test_a_floating_ip_moves_to_another_host_at_once(cloud: Cloud, internet: Outside) -> None:
+    wide = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide, {"h1": (floating(21, A),)})
+    assert await internet.pings("203.0.113.21")
+    await cloud.carry(wide)
+    assert not await internet.pings("203.0.113.21")
+    assert await cloud.lab.one.driver.answering("router-1") == frozenset()
+    await cloud.carry(wide, {"h2": (floating(21, B),)})
+    assert await internet.pings("203.0.113.21"), "what the world remembered was corrected"
+    assert await _seen_as(cloud, internet, "b") == "203.0.113.21"
+    assert await _seen_as(cloud, internet, "a") == ROUTER_ADDRESS
+
+
+async def test_a_floating_ip_moves_to_another_fixed_address_and_takes_no_flow_along(
+    cloud: Cloud, internet: Outside
+) -> None:
+    wide = cloud.router(gateway(cloud.lab.two))
+    await cloud.carry(wide, {"h1": (floating(21, A),)})
+    assert await internet.pings("203.0.113.21")
+    flow = ("ping", "-i0.02", "-c100", "-W1", "203.0.113.21")
+    ping = asyncio.create_task(internet.run(*flow))
+    received = inside(cloud.guests["d"].namespace, _icmp_socket)
+    with received:
+        await asyncio.sleep(0)
+        await cloud.carry(wide, {"h1": (floating(21, D),)})
+        await asyncio.wait_for(asyncio.get_running_loop().sock_recv(received, 2048), 5)
+    await ping
+    assert await _seen_as(cloud, internet, "d") == "203.0.113.21"
+    assert await _seen_as(cloud, internet, "a") == ROUTER_ADDRESS
+
+
+async def test_the_gateway_moves_with_its_address(cloud: Cloud, internet: Outside) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)))
+    assert await cloud.guests["b"].pings(INTERNET)
+    assert await internet.pings(ROUTER_ADDRESS)
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)))
+    assert await internet.pings(ROUTER_ADDRESS)
+    for name, guest in cloud.guests.items():
+        assert await guest.pings(FAR_AWAY), name
+
+
+async def test_a_server_directly_on_a_providers_network_meets_who_is_there(router_lab: Lab, internet: Outside) -> None:
+    ports = tuple(
+        replace(port(name, address, host, "subnet-public4"), addresses=(PortAddress(address, "subnet-public4", 24),))
+        for name, address, host in (("p", "203.0.113.51", router_lab.one), ("q", "203.0.113.52", router_lab.two))
+    )
+    there = replace(public_network(), ports=ports)
+    guests = []
+    for host, each in zip((router_lab.one, router_lab.two), ports, strict=True):
+        guests.append(await host.boot(there, each))
+        await guests[-1].run("ip", "addr", "add", f"{each.addresses[0].address}/24", "dev", "eth0")
+    assert await guests[0].pings(INTERNET)
+    assert await guests[0].pings("203.0.113.52")
+    assert await internet.pings("203.0.113.52")
+    await router_lab.one.driver.close()
+    await router_lab.one.start()
+    worker = router_lab.one.driver._worker
+    assert not await router_lab.one.driver._run(lambda: worker.plan(there))
+
+
+async def test_the_service_of_a_providers_network_stays_on_its_host(router_lab: Lab, internet: Outside) -> None:
+    there = public_network()
+    served = there.subnets[0].model_copy(update={"dhcp": True, "service_address": "203.0.113.2"})
+    await router_lab.one.driver.apply(replace(there, subnets=(served, *there.subnets[1:])))
+    assert not await internet.pings("203.0.113.2")
+
+
+async def test_a_network_that_the_host_does_not_reach_is_refused_with_a_sentence(router_lab: Lab) -> None:
+    elsewhere = replace(public_network(), provider=ProviderSegment("physnet9"))
+    with pytest.raises(PermanentFault, match="h1 does not reach physical network physnet9"):
+        await router_lab.one.driver.apply(elsewhere)
+
+
+async def test_a_tagged_network_is_carried_or_refused_with_a_sentence(router_lab: Lab, internet: Outside) -> None:
+    tagged = replace(public_network(), provider=ProviderSegment("physnet1", SegmentType.VLAN, 42))
+    if inside(router_lab.one.namespace, lambda: probe(router_lab.one.address)).has_vlan:
+        await router_lab.one.driver.apply(tagged)
+        assert PUBLIC in await router_lab.one.driver.networks()
+        return
+    with pytest.raises(PermanentFault, match=r"VLAN 42 .* no 802\.1Q"):
+        await router_lab.one.driver.apply(tagged)
+
+
+async def _seen_as(cloud: Cloud, internet: Outside, name: str) -> str:
+    """Return the address under which the internet sees a guest."""
+    loop = asyncio.get_running_loop()
+    with inside(internet.namespace, _listener) as listener:
+        call = asyncio.create_task(cloud.guests[name].run("busybox", "nc", "-w", "3", FAR_AWAY, "8000"))
+        connection, (address, _port) = await asyncio.wait_for(loop.sock_accept(listener), 5)
+        connection.close()
+        await call
+    return str(address)
+
+
+def _listener() -> socket.socket:
+    listener = socket.create_server((FAR_AWAY, 8000))
+    listener.setblocking(False)
+    return listener
+
+
+def _icmp_socket() -> socket.socket:
+    received = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    received.setblocking(False)
+    return received
