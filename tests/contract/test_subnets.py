@@ -70,7 +70,8 @@ OPTIONS = {
 
 
 def described(*subnets: SubnetView) -> HostNetwork:
-    return HostNetwork("network-1", "net1", "lab", 1001, 1450, "net1.lab.nephos.internal", subnets, ())
+    plain = lab_module.network(1)
+    return replace(plain, subnets=subnets)
 
 
 def own_address(subnet: SubnetView, mac: str) -> str:
