@@ -135,6 +135,17 @@ async def test_what_an_applier_leaves_out_goes_unless_another_owns_it(kubernetes
     assert [entry.type for entry in fewer.status.conditions] == ["Ready"]
 
 
+async def test_an_apply_that_says_a_version_is_refused_on_an_old_picture(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
+    seen = await kubernetes.apply(Network, network(namespace), FieldManager.OPERATOR)
+    version = seen.metadata.resource_version
+    body = network(namespace, uid=seen.uid, resourceVersion=version) | {"spec": {"mtu": 1400}}
+    await kubernetes.apply(Network, body, FieldManager.OPERATOR)
+    with pytest.raises(Conflict):
+        await kubernetes.apply(Network, body | {"spec": {"mtu": 1300}}, FieldManager.OPERATOR)
+
+
 async def test_an_unguarded_status_may_be_applied_to_an_old_picture(kubernetes: Kubernetes, namespace: str) -> None:
     made = await kubernetes.create(Server, server(namespace))
     await kubernetes.apply_status(made, {"host": "h1"}, OPERATOR)

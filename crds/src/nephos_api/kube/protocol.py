@@ -83,7 +83,7 @@ class Kubernetes(Protocol):
         """Create the object; ``Conflict`` where it exists already."""
 
     async def apply(self, kind: type[R], body: Body, manager: FieldManager) -> R:
-        """Server-side apply (forced) of an object without its status."""
+        """Server-side apply (forced) of an object without its status; with a resourceVersion only of that version."""
 
     async def apply_status(self, resource: R, status: Body, manager: FieldManager, *, guard: bool = False) -> R:
         """Server-side apply (forced) of the status of that object, never of another one of its name.

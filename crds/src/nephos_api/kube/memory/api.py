@@ -184,6 +184,8 @@ class MemoryKubernetes:
             return entry
         if uid and uid != entry.body["metadata"]["uid"]:
             raise Conflict(f'{address.plural} "{address.name}" has another UID')
+        if body["metadata"].get("resourceVersion") not in (None, entry.body["metadata"]["resourceVersion"]):
+            raise Conflict(f'{address.plural} "{address.name}" was written by somebody else')
         self._apply_to(address, entry, applied_fields(body, subresource), manager, subresource)
         return entry
 
