@@ -76,6 +76,43 @@ ACCEPTED: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     ("ServerAction", {"server": "one", "action": "Reboot", "reboot": {"type": "Hard"}}),
+    (
+        "Server",
+        {
+            "flavor": "tiny",
+            "image": "tiny",
+            "networks": [{"network": "blue", "port": "vip"}, {"name": "net1", "network": "blue"}],
+            "securityGroups": [],
+        },
+    ),
+    ("SecurityGroup", {}),
+    (
+        "SecurityGroup",
+        {
+            "defaultRules": [],
+            "rules": [
+                {
+                    "direction": "Ingress",
+                    "protocol": "TCP",
+                    "portMin": 80,
+                    "portMax": 90,
+                    "remoteCIDR": "2001:db8::/32",
+                },
+                {"direction": "Egress", "protocol": "47", "family": "IPv6", "remoteGroup": "default"},
+                {"direction": "Ingress", "protocol": "ICMPv6", "icmpType": 128, "icmpCode": 0},
+            ],
+        },
+    ),
+    ("Port", {"network": "blue", "portSecurity": False, "securityGroups": [], "enabled": False}),
+    (
+        "Port",
+        {
+            "network": "blue",
+            "addresses": ["10.10.0.9", "2001:db8::9"],
+            "allowedAddressPairs": [{"address": "10.10.9.0/24", "macAddress": "52:54:00:00:00:09"}],
+            "qos": {"egress": {"kilobitsPerSecond": 1000}},
+        },
+    ),
     ("Port", {"network": "blue", "addresses": ["10.10.0.9"], "macAddress": "52:54:00:12:34:56"}),
 )
 

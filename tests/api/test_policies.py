@@ -14,6 +14,7 @@ CLEANED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Router", {}),
     ("FloatingIP", {"externalNetwork": "public"}),
     ("Port", {"network": "blue"}),
+    ("SecurityGroup", {}),
     ("Server", {"flavor": "tiny", "image": "tiny"}),
     ("Image", {"source": {"url": "https://example.org/a"}, "format": "raw"}),
 )
@@ -84,6 +85,8 @@ class TestRequestedBy:
 
 OPERATOR_OWNED: tuple[tuple[str, Any], ...] = (
     ("networkUID", "8d1c"),
+    ("networkNamespace", "nephos-catalog"),
+    ("securityGroupReferences", [{"name": "a", "namespace": "first", "uid": "b"}]),
     ("allocations", [{"subnet": "a", "subnetUID": "b", "address": "10.10.0.9", "prefixLength": 24}]),
     ("server", "one"),
     ("serverUID", "8d1c"),

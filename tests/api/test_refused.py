@@ -274,6 +274,46 @@ REFUSED = (
         {"server": "one", "action": "Start", "reboot": {"type": "Hard"}},
         ("spec.reboot", "only for spec.action Reboot"),
     ),
+    server(
+        "with-port-and-addresses",
+        "spec.networks[0].addresses",
+        "those of the Port",
+        networks=[{"network": "blue", "port": "vip", "addresses": ["10.10.0.9"]}],
+    ),
+    server(
+        "with-one-port-twice",
+        "spec.networks",
+        "the same port",
+        networks=[{"network": "blue", "port": "vip"}, {"name": "net1", "network": "blue", "port": "vip"}],
+    ),
+    Refusal(
+        "port-without-filters-and-with-groups",
+        "Port",
+        {"network": "blue", "portSecurity": False, "securityGroups": ["web"]},
+        ("spec.securityGroups", "set spec.securityGroups to []"),
+    ),
+    Refusal(
+        "port-without-filters-and-with-the-default-group",
+        "Port",
+        {"network": "blue", "portSecurity": False},
+        ("spec.securityGroups", "set spec.securityGroups to []"),
+    ),
+    *(
+        Refusal(f"group-{name}", "SecurityGroup", {"rules": [{"direction": "Ingress"} | rule]}, ("spec.rules[0]", part))
+        for name, rule, part in (
+            ("with-ports-and-no-protocol", {"portMin": 80}, "set protocol to TCP, UDP or SCTP"),
+            ("with-ports-of-icmp", {"protocol": "ICMP", "portMin": 80}, "set protocol to TCP, UDP or SCTP"),
+            ("with-ports-in-the-wrong-order", {"protocol": "TCP", "portMin": 9, "portMax": 8}, "swap them"),
+            ("with-a-last-port-alone", {"protocol": "TCP", "portMax": 8}, "portMax needs portMin"),
+            ("with-group-and-cidr", {"remoteGroup": "a", "remoteCIDR": "10.0.0.0/8"}, "exclude each other"),
+            ("with-host-bits", {"remoteCIDR": "10.0.0.1/8"}, HOST_BITS),
+            ("with-another-family", {"family": "IPv6", "remoteCIDR": "10.0.0.0/8"}, "not of the family"),
+            ("with-icmp-of-ipv6", {"protocol": "ICMP", "family": "IPv6"}, "write ICMPv6"),
+            ("with-type-of-tcp", {"protocol": "TCP", "icmpType": 8}, "icmpType belongs to ICMP"),
+            ("with-unknown-protocol", {"protocol": "tcp"}, "must be TCP, UDP"),
+            ("with-large-protocol", {"protocol": "256"}, "from 0 to 255"),
+        )
+    ),
     Refusal("port-with-broadcast-mac", "Port", {"network": "blue", "macAddress": "ff:ff:ff:ff:ff:ff"}, ("macAddress",)),
     Refusal("port-with-zero-mac", "Port", {"network": "blue", "macAddress": "00:00:00:00:00:00"}, ("no interface",)),
     *(
@@ -306,7 +346,6 @@ IMMUTABLE = (
     ("Server", {"flavor": "tiny", "image": "tiny"}, {"userData": "#!/bin/sh"}, "spec.userData"),
     ("Server", {"flavor": "tiny", "image": "tiny", "userData": "#!/bin/sh"}, {"userData": None}, "spec.userData"),
     ("Server", {"flavor": "tiny", "image": "tiny"}, {"serverGroup": "apart"}, "spec.serverGroup"),
-    ("Server", {"flavor": "tiny", "image": "tiny"}, {"networks": [{"network": "blue"}]}, "spec.networks"),
     ("Server", {"flavor": "tiny", "image": "tiny", "keyPairs": ["a"]}, {"keyPairs": ["b"]}, "spec.keyPairs"),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"cidr": "10.11.0.0/24"}, "spec.cidr"),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"network": "red"}, "spec.network"),
@@ -340,5 +379,32 @@ def test_an_immutable_field_can_neither_be_changed_nor_set_nor_removed_later(
     api.create(body).accepted()
     try:
         api.patch(body, {"spec": change}).refused(what, "can't be changed after creation")
+    finally:
+        api.remove(body)
+
+
+NIC = {"name": "net0", "network": "blue"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        (NIC, {"network": "red"}),
+        (NIC, {"addresses": ["10.10.0.9"]}),
+        (NIC | {"addresses": ["10.10.0.9"]}, {"addresses": ["10.10.0.8"]}),
+        (NIC, {"port": "vip"}),
+        (NIC | {"port": "vip"}, {"port": "other"}),
+    ],
+    ids=str,
+)
+def test_an_entry_of_a_servers_networks_comes_and_goes_but_never_changes(
+    api: Api, entry: dict[str, Any], change: dict[str, Any]
+) -> None:
+    body = manifest("Server", {"flavor": "tiny", "image": "tiny", "networks": [entry]})
+    api.create(body).accepted()
+    try:
+        api.patch(body, {"spec": {"networks": [entry | change]}}).refused("spec.networks", "take the entry away")
+        api.patch(body, {"spec": {"networks": [entry, {"name": "net1", "network": "red"}]}}).accepted()
+        api.patch(body, {"spec": {"networks": []}}).accepted()
     finally:
         api.remove(body)

@@ -30,6 +30,25 @@ class NetworkInterface(ApiModel):
     and brings its addresses and MAC along."""
 
 
+FixedInterface = Annotated[
+    NetworkInterface,
+    rule(
+        "self.network == oldSelf.network && has(self.port) == has(oldSelf.port)"
+        " && (!has(self.port) || self.port == oldSelf.port)"
+        " && has(self.addresses) == has(oldSelf.addresses)"
+        " && (!has(self.addresses) || self.addresses == oldSelf.addresses)",
+        "spec.networks: network, addresses and port of an entry can't be changed;"
+        " take the entry away, and add another with another name",
+        reason="FieldValueForbidden",
+    ),
+    rule(
+        "!has(self.port) || !has(self.addresses) || self.addresses.size() == 0",
+        "addresses of an entry with a port are those of the Port; leave them out",
+        field_path=".addresses",
+    ),
+]
+
+
 class ServerState(StrEnum):
     """What a Server should be."""
 
@@ -53,12 +72,17 @@ class ServerSpec(ApiModel):
     image: Annotated[Name, immutable("spec.image")]
     """What its disk is made from: an Image in the same namespace, or in nephos-catalog."""
     networks: Annotated[
-        tuple[NetworkInterface, ...],
+        tuple[FixedInterface, ...],
         Field(max_length=16, json_schema_extra={"mapKey": "name"}),
         rule(
             "self.all(nic, !has(nic.addresses) || nic.addresses.all(a, self.filter(other,"
             " other.network == nic.network && has(other.addresses) && a in other.addresses).size() == 1))",
             "spec.networks: two entries ask for the same address of one network; give each its own",
+        ),
+        rule(
+            "self.all(nic, !has(nic.port)"
+            " || self.filter(other, has(other.port) && other.port == nic.port).size() == 1)",
+            "spec.networks: two entries name the same port; a Port is one NIC",
         ),
     ] = ()
     """Its NICs, in order; each gets a Port, a MAC address and an address. NICs may be added and taken away while it
