@@ -54,6 +54,8 @@ class Context:
     """Called with the outcome of each decision of placement."""
     vnis_under_way: dict[int, str] = field(default_factory=dict)
     """VNIs that are decided and not yet in the store, and the UIDs of their Networks."""
+    promised_ports: dict[Key, str] = field(default_factory=dict)
+    """Ports that people made and that are promised to a Server, whose UID it is, and not yet bound in the store."""
     refusals: dict[str, frozenset[str]] = field(default_factory=dict)
     """By Server UID: Hosts that refused it in the search that goes on."""
     busy: dict[Key, None] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Context:
     def forget_undertakings(self) -> None:
         """Forget what was decided and not written: another replica may have led since."""
         self.vnis_under_way.clear()
+        self.promised_ports.clear()
         self.refusals.clear()
         self.busy.clear()
         self.ledger.abandon_all()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from nephos_api.conditions import ConditionType, find, is_true
-from nephos_api.resources import FloatingIP, Server
+from nephos_api.conditions import ConditionType, find, is_true, is_true_of
+from nephos_api.resources import FloatingIP, Port, Server
 from nephos_api.resources.host import HostPhase
 from nephos_operator.store import Store
 
@@ -45,3 +45,20 @@ def seconds_until_free(floating_ip: FloatingIP, store: Store, now: datetime) -> 
     since = [floating_ip.metadata.deletion_timestamp, ready.last_transition_time if ready is not None else None]
     silent_s = min((now - datetime.fromisoformat(moment)).total_seconds() for moment in since if moment)
     return max(0.0, SILENT_S - silent_s)
+
+
+def has_unplugged(port: Port, server: Server, store: Store) -> bool:
+    """Tell whether the Port is no NIC of the Server's guest any more.
+
+    The host says so of the Port alone where the Server stays (condition Released). A deletion raises the generation
+    without changing the binding, so that what the host said just before it still holds.
+    """
+    if port.spec.host is None or server.status.host is None or (server.is_deleting and has_let_go(server, store)):
+        return True
+    host = store.hosts.get(port.spec.host)
+    if host is None or host.spec.out_of_service:
+        return True
+    generation, said = port.metadata.generation, port.status.conditions
+    return is_true_of(said, ConditionType.RELEASED, generation) or (
+        port.is_deleting and is_true_of(said, ConditionType.RELEASED, generation - 1)
+    )

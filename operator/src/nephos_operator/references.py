@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from nephos_api.interfaces import is_used, port_of
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
 from nephos_api.resources import Flavor, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 from nephos_api.resources.image import ImagePhase
@@ -12,6 +14,7 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.project import ProjectPhase
 from nephos_api.resources.server import NetworkInterface
 from nephos_api.resources.subnet import SubnetPhase
+from nephos_operator.port_state import can_be_bound
 from nephos_operator.security_groups import group_keys, resolve_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -29,6 +32,8 @@ class InterfacePlan:
     interface: NetworkInterface
     network: Network
     subnets: tuple[Subnet, ...]
+    port: Port | None = None
+    """The Port that the NIC names, which has its addresses."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,31 @@ def referenced_keys(server: Server) -> frozenset[Key]:
         Key("Flavor", None, spec.flavor),
         Key("Image", namespace, spec.image),
         Key("Image", CATALOG_NAMESPACE, spec.image),
-        *(key for interface in spec.networks for key in network_places(namespace, interface.network)),
         *(Key("KeyPair", namespace, name) for name in spec.key_pairs),
         *group_keys(namespace, spec.security_groups),
     }
     if spec.server_group:
         keys.add(Key("ServerGroup", namespace, spec.server_group))
-    return frozenset(keys)
+    return frozenset(keys) | interface_keys(server, spec.networks)
+
+
+def interface_keys(server: Server, interfaces: Iterable[NetworkInterface]) -> frozenset[Key]:
+    """Return the keys of what these NICs of the Server refer to, found or not."""
+    namespace = server.metadata.namespace
+    return frozenset(
+        key
+        for interface in interfaces
+        for key in (
+            *network_places(namespace, interface.network),
+            *((Key("Port", namespace, interface.port),) if interface.port else ()),
+        )
+    )
+
+
+def missing_interfaces(server: Server) -> tuple[NetworkInterface, ...]:
+    """Return the NICs of a placed Server that its status says no address of: they wait for something."""
+    there = {address.name for address in server.status.addresses}
+    return tuple(interface for interface in server.spec.networks if interface.name not in there)
 
 
 def active_project(namespace: str | None, store: Store) -> Project | Problem | None:
@@ -103,7 +126,7 @@ def resolve(server: Server, store: Store) -> Resolved | Problem:
         return groups.missing[0]
     interfaces = []
     for interface in server.spec.networks:
-        planned = interface_plan(server.metadata.namespace, interface, store)
+        planned = interface_plan(server, interface, store)
         if not isinstance(planned, InterfacePlan):
             return planned
         interfaces.append(planned)
@@ -182,9 +205,16 @@ def contradiction(flavor: Flavor, image: Image) -> Stalls | None:
     return None
 
 
-def interface_plan(namespace: str | None, interface: NetworkInterface, store: Store) -> InterfacePlan | Problem:
-    """Return the NIC's Network and the Subnets that its addresses may come from."""
-    network = shared_network(namespace, interface.network, "spec.networks", store)
+def interface_plan(server: Server, interface: NetworkInterface, store: Store) -> InterfacePlan | Problem:
+    """Return the NIC's Network, and the Port that it names or the Subnets that its addresses may come from."""
+    namespace = server.metadata.namespace
+    port = store.ports.get(port_of(server, interface), namespace)
+    if interface.port is not None:
+        return _with_port(server, interface, port, store)
+    network: Network | Problem | None = None
+    if port is not None and port.spec.server_uid == server.uid:
+        network = pinned_network(port, store)
+    network = network or shared_network(namespace, interface.network, "spec.networks", store)
     if not isinstance(network, Network):
         return network
     if network.status.phase is not NetworkPhase.ACTIVE:
@@ -193,6 +223,27 @@ def interface_plan(namespace: str | None, interface: NetworkInterface, store: St
     if not subnets:
         return Waits("NoSubnet", f"waits for a Subnet of {network.key}: it has none that is Active")
     return InterfacePlan(interface, network, subnets)
+
+
+def _with_port(server: Server, interface: NetworkInterface, port: Port | None, store: Store) -> InterfacePlan | Problem:
+    """Return the plan of a NIC that names a Port, once that Port is complete and nobody else's."""
+    field = f"spec.networks[{interface.name}].port"
+    key = Key("Port", server.metadata.namespace, interface.port or "")
+    found = usable(port, key, field)
+    if isinstance(found, Waits):
+        return found
+    if found.spec.network != interface.network:
+        return Stalls(
+            "PortOnOtherNetwork",
+            f"spec.networks[{interface.name}].network is {interface.network}, but {key} is on Network"
+            f" {found.spec.network}; take the entry away, and add one that names both as they are",
+        )
+    if found.spec.server_uid is not None and not is_used(found, server):
+        return Waits("PortInUse", f"waits for {key}, which {field} names: Server {found.spec.server} uses it")
+    network = pinned_network(found, store)
+    if network is None or (found.spec.server_uid is None and not can_be_bound(found)):
+        return Waits("PortNotReady", f"waits for {key}, which {field} names, to be Ready; kubectl describe says why")
+    return InterfacePlan(interface, network, (), found)
 
 
 def active_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:

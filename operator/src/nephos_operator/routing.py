@@ -14,6 +14,7 @@ from nephos_operator.allocation import is_told
 from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
+from nephos_operator.port_state import can_be_bound
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
 from nephos_operator.references import pinned_network_key
@@ -172,6 +173,11 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
         yield store.projects.key(namespace or "")
 
 
+def _binding_facts(port: Port | None) -> object:
+    """What Servers that name the Port want to know of it."""
+    return port and (port.uid, port.is_deleting, port.spec.server_uid, port.spec.allocations, can_be_bound(port))
+
+
 _filter_facts = facts("spec.security_groups", "spec.port_security")
 
 
@@ -183,7 +189,12 @@ def _left_groups(old: Port | None, new: Port | None, store: Store) -> Iterable[K
 
 
 def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
+    port = new or old
+    if port is None:
+        return
     yield from _left_groups(old, new, store)
+    if _binding_facts(old) != _binding_facts(new):
+        yield from keys(store.servers.by("named_port", (port.metadata.namespace, port.metadata.name)))
     if new is not None and new.spec.server is not None and _filter_facts(old) != _filter_facts(new):
         yield store.servers.key(new.spec.server, new.metadata.namespace)
     if old is None or (new is not None and new.spec.allocations == old.spec.allocations):
@@ -205,6 +216,8 @@ def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Ke
     if old is None or new is None or old.status.phase is not new.status.phase:
         actions = store.server_actions.by("server", (namespace, name))
         yield from (action.key for action in actions if action.status.phase not in FINISHED)
+    if old is not None and new is not None and old.spec.networks != new.spec.networks:
+        yield from keys(store.ports.by("server_uid", subject.uid))
     if new is None or (new.is_deleting and has_let_go(new, store)):
         yield from keys(store.ports.by("server_uid", subject.uid))
         for reason in ("QuotaExceeded", "AddressInUse"):

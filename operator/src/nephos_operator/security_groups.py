@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nephos_api.metadata import CATALOG_NAMESPACE, Key
 from nephos_api.resources import Network, Port, SecurityGroup, Server
@@ -27,6 +27,10 @@ class Groups:
 
     references: tuple[SecurityGroupReference, ...] = ()
     missing: tuple[Waits, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the field of a Port's spec."""
+        return {"securityGroupReferences": [reference.to_wire() for reference in self.references]}
 
 
 def group_names(names: Names) -> tuple[str, ...]:

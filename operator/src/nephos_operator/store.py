@@ -25,7 +25,7 @@ from nephos_api.resources import (
 )
 from nephos_operator.claims import held_addresses
 from nephos_operator.kinds import Namespace
-from nephos_operator.references import network_places, referenced_keys
+from nephos_operator.references import interface_keys, missing_interfaces, network_places, referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
 from nephos_operator.security_groups import group_keys
 from nephos_operator.table import Index, Table, version
@@ -71,7 +71,10 @@ _SERVER_INDICES: Final[dict[str, Index[Server]]] = {
     "group": lambda server: _value(server.spec.server_group and (server.metadata.namespace, server.spec.server_group)),
     "flavor": lambda server: ((server.metadata.namespace, server.spec.flavor),),
     "names_group": lambda server: group_keys(server.metadata.namespace, server.spec.security_groups),
-    "waits_for": lambda server: () if server.status.host else referenced_keys(server),
+    "named_port": lambda server: {(server.metadata.namespace, nic.port) for nic in server.spec.networks if nic.port},
+    "waits_for": lambda server: (
+        interface_keys(server, missing_interfaces(server)) if server.status.host else referenced_keys(server)
+    ),
     "unplaced": lambda server: () if server.status.host else (server.metadata.namespace,),
     "reason": _reason,
 }
@@ -88,6 +91,9 @@ _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
     "address": held_addresses,
     "server_uid": lambda port: _value(port.spec.server_uid),
+    "mac": lambda port: (
+        ((port.spec.network_uid, port.spec.mac_address),) if port.spec.network_uid and port.spec.mac_address else ()
+    ),
     "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
     "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),
     "unallocated": lambda port: (

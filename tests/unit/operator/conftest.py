@@ -13,7 +13,7 @@ from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.kube.paths import object_path
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import PROJECT_LABEL, Key, Resource
-from nephos_api.resources import KINDS, Flavor, FloatingIP, Host, Image, Network, Project, Router, Server, Subnet
+from nephos_api.resources import KINDS, Flavor, FloatingIP, Host, Image, Network, Port, Project, Router, Server, Subnet
 from nephos_operator import routing
 from nephos_operator.addressing import AddressBook
 from nephos_operator.context import Context, follow
@@ -273,6 +273,19 @@ class World:
         server = await self.get(Server, name)
         status = {"phase": "Deleting", "conditions": [self.condition("Released", "True")]}
         await self.kube.apply_status(server, status, FieldManager.AGENT)
+        await self.settle()
+
+    async def agent_unplugs(self, name: str) -> None:
+        """Do what the Host's agent does once the guest has let go of a NIC that its Server lists no more."""
+        port = await self.get(Port, name)
+        released = self.condition("Released", "True") | {"observedGeneration": port.metadata.generation}
+        await self.kube.apply_status(port, {"phase": "Down", "conditions": [released]}, FieldManager.AGENT)
+        await self.settle()
+
+    async def patch(self, kind: type[R], name: str, namespace: str = "demo", **spec: Any) -> None:
+        """Change fields of the spec, as ``kubectl patch`` does."""
+        path = f"/apis/nephos.cloud/v1alpha1/namespaces/{namespace}/{kind.info.plural}/{name}"
+        await self.kube.raw("PATCH", path, body={"spec": spec})
         await self.settle()
 
     def condition(self, condition_type: str, status: str) -> dict[str, Any]:

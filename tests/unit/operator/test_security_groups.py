@@ -4,10 +4,9 @@ from typing import Any
 
 from nephos_api.conditions import ConditionStatus
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.resources import KINDS, Network, Port, Project, SecurityGroup, Server
+from nephos_api.resources import Network, Port, Project, SecurityGroup, Server
 
 World = Any
-KIND_BY_NAME = {kind.info.kind: kind for kind in KINDS}
 WEB = [{"direction": "Ingress", "protocol": "TCP", "portMin": 80, "remoteCIDR": "0.0.0.0/0"}]
 
 
@@ -17,13 +16,6 @@ async def groups_of(cloud: World, port: str) -> list[tuple[str, str]]:
     for reference in references:
         assert (await cloud.get(SecurityGroup, reference.name, reference.namespace)).uid == reference.uid
     return [(reference.namespace, reference.name) for reference in references]
-
-
-async def patch(cloud: World, kind: str, name: str, namespace: str = "demo", **spec: Any) -> None:
-    plural = KIND_BY_NAME[kind].info.plural
-    path = f"/apis/nephos.cloud/v1alpha1/namespaces/{namespace}/{plural}/{name}"
-    await cloud.kube.raw("PATCH", path, body={"spec": spec})
-    await cloud.settle()
 
 
 async def tear_away(cloud: World, name: str, namespace: str = "demo") -> None:
@@ -48,7 +40,7 @@ async def test_a_project_begins_with_a_default_group_that_lets_its_members_in(cl
 
 async def test_the_default_group_is_its_users_and_comes_back_when_it_is_deleted(cloud: World) -> None:
     group = await cloud.get(SecurityGroup, "default")
-    await patch(cloud, "SecurityGroup", "default", rules=WEB)
+    await cloud.patch(SecurityGroup, "default", rules=WEB)
     await cloud.look_again()
     assert len((await cloud.get(SecurityGroup, "default")).spec.rules) == 1
     await cloud.kube.delete(SecurityGroup, "default", "demo")
@@ -133,17 +125,17 @@ async def test_a_port_waits_for_its_groups_says_for_which_and_has_those_that_are
 async def test_a_change_of_groups_reaches_the_ports_of_a_running_server(cloud: World) -> None:
     await cloud.add_server("one")
     await cloud.agent_activates("one")
-    await patch(cloud, "Server", "one", securityGroups=["default", "web"])
+    await cloud.patch(Server, "one", securityGroups=["default", "web"])
     assert await groups_of(cloud, "one-net0") == [("demo", "default")]
     assert "NoSecurityGroup" in cloud.events.reasons
     await cloud.make(SecurityGroup, "web", "demo")
     await cloud.settle()
     assert await groups_of(cloud, "one-net0") == [("demo", "default"), ("demo", "web")]
-    await patch(cloud, "Server", "one", securityGroups=["web"])
+    await cloud.patch(Server, "one", securityGroups=["web"])
     assert await groups_of(cloud, "one-net0") == [("demo", "web")]
-    await patch(cloud, "Server", "one", securityGroups=[])
+    await cloud.patch(Server, "one", securityGroups=[])
     assert await groups_of(cloud, "one-net0") == []
-    await patch(cloud, "Server", "one", securityGroups=None)
+    await cloud.patch(Server, "one", securityGroups=None)
     assert await groups_of(cloud, "one-net0") == [("demo", "default")]
     assert (await cloud.get(Server, "one")).status.phase == "Active"
 
@@ -164,7 +156,7 @@ async def test_one_port_of_a_server_may_have_groups_of_its_own(cloud: World) -> 
     await cloud.make(SecurityGroup, "web", "demo")
     await cloud.settle()
     await cloud.add_server("one", networks=[{"network": "blue"}, {"name": "net1", "network": "blue"}])
-    await patch(cloud, "Port", "one-net1", securityGroups=["web"])
+    await cloud.patch(Port, "one-net1", securityGroups=["web"])
     assert await groups_of(cloud, "one-net0") == [("demo", "default")]
     assert await groups_of(cloud, "one-net1") == [("demo", "web")]
 
@@ -175,9 +167,9 @@ async def test_what_users_wrote_on_a_servers_port_stays(cloud: World) -> None:
         "allowedAddressPairs": [{"address": "10.0.0.100"}],
         "qos": {"egress": {"kilobitsPerSecond": 1000}},
     }
-    await patch(cloud, "Port", "one-net0", **mine)
+    await cloud.patch(Port, "one-net0", **mine)
     await cloud.make(SecurityGroup, "web", "demo")
-    await patch(cloud, "Server", "one", securityGroups=["web"])
+    await cloud.patch(Server, "one", securityGroups=["web"])
     spec = (await cloud.get(Port, "one-net0")).spec
     assert await groups_of(cloud, "one-net0") == [("demo", "web")]
     assert [pair.address for pair in spec.allowed_address_pairs] == ["10.0.0.100"]
@@ -207,7 +199,7 @@ async def test_the_operator_owns_its_own_fields_alone_of_a_port_that_a_person_ma
 async def test_a_port_without_filters_has_no_groups(cloud: World) -> None:
     await cloud.make(Network, "open", "demo", portSecurity=False)
     await cloud.add_network("open2", "10.7.0.0/24")
-    await patch(cloud, "Network", "open2", portSecurity=False)
+    await cloud.patch(Network, "open2", portSecurity=False)
     await cloud.make(Port, "free", "demo", network="open2")
     await cloud.make(Port, "kept", "demo", network="open2", portSecurity=True)
     await cloud.settle()
@@ -226,7 +218,7 @@ async def test_a_group_in_use_says_who_holds_it_and_goes_after_them(cloud: World
     cloud.pass_time(60)
     await cloud.look_again()
     assert await cloud.reason(Server, "two") == "SecurityGroupDeleting"
-    await patch(cloud, "Server", "one", securityGroups=[])
+    await cloud.patch(Server, "one", securityGroups=[])
     assert await cloud.gone(SecurityGroup, "web")
 
 
@@ -253,7 +245,7 @@ async def test_a_rule_more_writes_nothing_but_the_groups_own_status(cloud: World
         await cloud.add_server(name)
     await cloud.agent_activates("one")
     before = len(cloud.kube.writes)
-    await patch(cloud, "SecurityGroup", "default", rules=WEB)
+    await cloud.patch(SecurityGroup, "default", rules=WEB)
     written = [(write.verb, write.address.plural) for write in cloud.kube.writes[before:]]
     assert written == [("patch", "securitygroups"), ("apply", "securitygroups")]
 

@@ -1,22 +1,22 @@
-"""Port: addresses for those that people make; an end for those whose Server is gone; no address held twice."""
+"""Port: addresses and groups for those that people make; an end for those whose Server is gone; nothing held twice."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from nephos_api import identity
-from nephos_api.metadata import Key, Resource
+from nephos_api.conditions import ConditionType
+from nephos_api.interfaces import is_used
+from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
-from nephos_api.resources import Network, Port, Server
-from nephos_api.resources.network import NetworkPhase
+from nephos_api.resources import Port, Server
 from nephos_api.resources.port import Allocation, PortPhase, PortStatus
-from nephos_operator.allocation import allocate, completed
-from nephos_operator.claims import better_claimant
+from nephos_operator.allocation import allocate
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
-from nephos_operator.host_release import has_let_go
+from nephos_operator.host_release import has_unplugged
+from nephos_operator.port_plan import PortPlan, better_claim, kept_addresses, mac_rival, plan
+from nephos_operator.port_state import UNBOUND, is_servers_own
 from nephos_operator.reconcilers import port_spec
-from nephos_operator.references import active_project, active_subnets, usable
-from nephos_operator.security_groups import Groups, port_groups
+from nephos_operator.references import pinned_network, pinned_network_key
+from nephos_operator.security_groups import port_groups
 from nephos_operator.statuses import ready, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -31,82 +31,26 @@ async def reconcile(key: Key, context: Context) -> Result:
     if not await ensure_finalizer(port, context):
         return Done()
     if port.spec.server_uid is not None:
-        return await _check_server(port, context)
-    planned = plan(port, context)
-    if isinstance(planned, Waits | Stalls):
+        return await _follow_server(port, context)
+    planned = plan(port, context.store, context.addresses)
+    if not isinstance(planned, PortPlan):
         context.addresses.cancel(port.key)
         return await _tell(port, planned, context)
-    groups = port_groups(port, _network(port, context), context.store)
-    spec = planned | {"securityGroupReferences": [reference.to_wire() for reference in groups.references]}
-    port = await port_spec.write(port, spec, context)
-    return await _settle(port, groups, context)
+    port = await port_spec.write(port, port_spec.held(port) | planned.spec, context)
+    return await _settle(port, planned, context)
 
 
-def plan(port: Port, context: Context) -> dict[str, Any] | Problem:
-    """Return the Network, the addresses and the MAC address of a Port that a person made."""
-    if port.spec.allocations and port.spec.network_uid:
-        return _followed(port, context)
-    project = active_project(port.metadata.namespace, context.store)
-    if isinstance(project, Waits | Stalls):
-        return project
-    key = Key("Network", port.metadata.namespace, port.spec.network)
-    network = usable(context.store.networks.find(key), key, "spec.network")
-    if not isinstance(network, Network):
-        return network
-    subnets = active_subnets(network, context.store)
-    if network.status.phase is not NetworkPhase.ACTIVE or not subnets:
-        return Waits("NetworkNotActive", f"waits for {key} to become Active and to have a Subnet")
-    mac = port.spec.mac_address or identity.mac_address(port.uid)
-    allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, context.addresses, mac)
-    if isinstance(allocations, Waits | Stalls):
-        return allocations
-    spec: dict[str, Any] = {
-        "networkUID": network.uid,
-        "allocations": [allocation.to_wire() for allocation in allocations],
-    }
-    if port.spec.mac_address is None:
-        spec["macAddress"] = mac
-    return spec
-
-
-def _followed(port: Port, context: Context) -> dict[str, Any]:
-    """Return the operator's part of the spec, with the addresses that the guest makes on Subnets that came later."""
-    spec, network = port_spec.held(port), _network(port, context)
-    if network is None or network.uid != port.spec.network_uid:
-        return spec
-    subnets = active_subnets(network, context.store)
-    mac = port.spec.mac_address or identity.mac_address(port.uid)
-    allocations = completed(port.key, port.spec.allocations, subnets, context.addresses, mac)
-    return spec | {"allocations": [allocation.to_wire() for allocation in allocations]}
-
-
-def contested(port: Port, context: Context) -> tuple[Allocation, Resource] | None:
-    """Return the first address that another has a better claim to, and that one; None where all are the Port's own."""
-    for allocation in port.spec.allocations:
-        best = better_claimant(port, (allocation.subnet_uid, allocation.address), context.store)
-        if best is not None:
-            return allocation, best
-    return None
-
-
-async def _settle(port: Port, groups: Groups, context: Context) -> Result:
-    """Write the status of a Port that no host carries; on a host, it is the agent's."""
-    if port.spec.host is not None:
-        return Done()
-    if lost := contested(port, context):
-        allocation, best = lost
-        problem = Stalls(
-            "AddressTaken", f"{allocation.address} belongs to {best.key}; delete one of the two and make it anew"
-        )
+async def _settle(port: Port, planned: PortPlan, context: Context) -> Result:
+    """Write the status of a Port that no Server uses; on a host, it is the agent's."""
+    problem: Problem | None = better_claim(port, context.store) or mac_rival(port, context.store)
+    if problem := problem or next(iter(planned.groups.missing), None):
         return await _tell(port, problem, context)
-    if groups.missing:
-        return await _tell(port, groups.missing[0], context)
     status = PortStatus(
         observed_generation=port.metadata.generation,
         phase=PortPhase.DOWN,
-        conditions=ready(port, context, "Unbound", "has its addresses; no Server uses it"),
+        conditions=ready(port, context, UNBOUND, "has its addresses; no Server uses it"),
     )
-    await write(port, status, context)
+    await write(_without_release(port), status, context)
     return Done()
 
 
@@ -116,59 +60,89 @@ async def _tell(port: Port, problem: Problem, context: Context) -> Result:
         phase=PortPhase.ERROR if isinstance(problem, Stalls) else PortPhase.BUILD,
         conditions=told(port, problem, context),
     )
-    return await tell(port, problem, status, context)
+    return await tell(_without_release(port), problem, status, context)
 
 
-async def _check_server(port: Port, context: Context) -> Result:
-    """A Server's own Port goes when its Server is gone: gone as the API server says, not only unseen."""
-    if _server(port, context) is not None:
-        if port.spec.allocations:
-            port = await port_spec.write(port, _followed(port, context), context)
-        return await _yield_contested(port, context)
-    name, namespace = port.spec.server or "", port.metadata.namespace
-    server = await context.kube.get(Server, name, namespace)
+def _without_release(port: Port) -> Port:
+    """Return the Port without the word of the host that let go of it last, which is no matter of the operator's."""
+    kept = tuple(held for held in port.status.conditions if held.type != ConditionType.RELEASED)
+    return port.model_copy(update={"status": port.status.model_copy(update={"conditions": kept})})
+
+
+async def _follow_server(port: Port, context: Context) -> Result:
+    """A Server's own Port goes with its Server or its NIC; one that a person made is free then."""
+    server = _server(port, context)
+    if server is None:
+        return await _outlive(port, context)
+    if is_used(port, server) and not server.is_deleting:
+        return await _yield_contested(await _keep(port, context), context)
+    if server.is_deleting and is_servers_own(port):
+        return Done()  # its Server deletes it
+    if not has_unplugged(port, server, context.store):
+        return Wait(f"waits for Host {port.spec.host} to unplug it")
+    return await _part(port, context)
+
+
+async def _outlive(port: Port, context: Context) -> Result:
+    """Part with a Server that is gone: gone as the API server says, not only unseen."""
+    server = await context.kube.get(Server, port.spec.server or "", port.metadata.namespace)
     if server is not None and server.uid == port.spec.server_uid:
         context.store.put(server)
         return Done()
-    await context.kube.delete(Port, port.metadata.name, namespace, uid=port.uid)
+    return await _part(port, context)
+
+
+async def _part(port: Port, context: Context) -> Result:
+    """Delete a Server's own Port; take the binding off one that a person made."""
+    if is_servers_own(port):
+        await context.kube.delete(Port, port.metadata.name, port.metadata.namespace, uid=port.uid)
+    else:
+        await port_spec.write(port, port_spec.unbound(port), context)
     return Done()
+
+
+async def _keep(port: Port, context: Context) -> Port:
+    """Keep the addresses of a Port in use; and its groups, where a person made it."""
+    spec = port_spec.held(port) | kept_addresses(port, context.store, context.addresses)
+    if not is_servers_own(port):
+        groups = port_groups(port, pinned_network(port, context.store), context.store)
+        for problem in groups.missing:
+            context.events.warning(port, problem.reason, problem.message)
+        spec |= groups.to_wire()
+    return await port_spec.write(port, spec, context)
 
 
 async def _yield_contested(port: Port, context: Context) -> Result:
     """Give up an address that another Port has the better claim to; take another where any would do."""
-    lost = contested(port, context)
-    if lost is None:
+    if (problem := better_claim(port, context.store)) is None:
         return Done()
-    allocation, best = lost
+    namespace = pinned_network_key(port).namespace
+    subnets = [context.store.subnets.get(allocation.subnet, namespace) for allocation in port.spec.allocations]
+    there = [subnet for subnet in subnets if subnet is not None]
     held: tuple[Allocation, ...] | Problem = ()
-    subnets = [context.store.subnets.get(a.subnet, port.metadata.namespace) for a in port.spec.allocations]
     if not port.spec.addresses:
-        mac, left = port.spec.mac_address or identity.mac_address(port.uid), [s for s in subnets if s is not None]
-        held = allocate(port.key, "spec.addresses", (), left, context.addresses, mac)
+        mac = port.spec.mac_address or identity.mac_address(port.uid)
+        held = allocate(port.key, "spec.addresses", (), there, context.addresses, mac)
     kept = () if isinstance(held, Waits | Stalls) else held
-    spec = {**port_spec.held(port), "allocations": [allocation.to_wire() for allocation in kept]}
-    await port_spec.write(port, spec, context)
-    message = f"{allocation.address} belongs to {best.key}, which has the better claim"
-    context.events.warning(port, "AddressTaken", message)
+    allocations = [allocation.to_wire() for allocation in kept]
+    await port_spec.write(port, port_spec.held(port) | {"allocations": allocations}, context)
+    context.events.warning(port, problem.reason, problem.message)
     return Done()
 
 
 async def _release(port: Port, context: Context) -> Result:
-    """Let the Port go once its Server's host has let go of it."""
+    """Let the Port go once no NIC has it and its Server's host has let go of it."""
     server = _server(port, context)
-    if server is not None and not (server.is_deleting and has_let_go(server, context.store)):
+    if server is not None and is_used(port, server) and not server.is_deleting:
         message = f"is being deleted; held by Server {server.metadata.name}, whose interface it is"
-        if not server.is_deleting:
-            context.events.warning(port, "InUse", f"{message}: delete the Server")
+        context.events.warning(port, "InUse", f"{message}: take it out of spec.networks there, or delete the Server")
         return Wait(message)
+    if server is not None and not has_unplugged(port, server, context.store):
+        return Wait(f"is being deleted; waits for Host {port.spec.host} to unplug it")
     if port.spec.server_uid is None:
         context.addresses.cancel(port.key)
     await release_finalizer(port, context)
     return Done()
-
-
-def _network(port: Port, context: Context) -> Network | None:
-    return context.store.networks.get(port.spec.network, port.metadata.namespace)
 
 
 def _server(port: Port, context: Context) -> Server | None:

@@ -6,55 +6,57 @@ from typing import Any, Final
 
 from nephos_api import identity
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.metadata import OwnerReference
-from nephos_api.resources import Port, Server
+from nephos_api.resources import Host, Port, Server
+from nephos_api.resources.server import NetworkInterface
 from nephos_operator.context import Context
+from nephos_operator.port_state import is_servers_own, server_owners
 
-OWNED: Final = (
-    "networkUID",
-    "networkNamespace",
-    "allocations",
-    "securityGroupReferences",
-    "server",
-    "serverUID",
-    "serverInterface",
-    "host",
-    "hostAddress",
-)
+_BINDING: Final = ("server", "serverUID", "serverInterface", "host", "hostAddress")
+_OWNED: Final = ("networkUID", "networkNamespace", "allocations", "securityGroupReferences", *_BINDING)
 """Fields that nobody else writes; macAddress is the operator's too where the user gave none."""
-
-
-def lacks(port: Port, spec: dict[str, Any]) -> bool:
-    """Tell whether the Port differs from the operator's part as it should be."""
-    held = port.spec.to_wire()
-    names = {*OWNED, *spec}
-    return any((held.get(name) or None) != (spec.get(name) or None) for name in names)
 
 
 def held(port: Port) -> dict[str, Any]:
     """Return the operator's part as it is: what is not said again in an apply would be taken away."""
     wire = port.spec.to_wire()
-    names = (*OWNED, "network", "addresses", "macAddress") if is_servers_own(port) else OWNED
+    names = (*_OWNED, "network", "addresses", "macAddress") if is_servers_own(port) else _OWNED
     spec = {name: wire[name] for name in names if wire.get(name)}
     if port.spec.mac_address == identity.mac_address(port.uid):
         spec["macAddress"] = port.spec.mac_address
     return spec
 
 
-def is_servers_own(port: Port) -> bool:
-    """Tell whether the operator made the Port for a Server, and it goes with that."""
-    return bool(_servers(port))
+def binding(server: Server, interface: NetworkInterface, host: Host) -> dict[str, Any]:
+    """Return what makes a Port the NIC of a Server on that Host."""
+    return {
+        "server": server.metadata.name,
+        "serverUID": server.uid,
+        "serverInterface": interface.name,
+        "host": host.metadata.name,
+        "hostAddress": host.status.address,
+    }
+
+
+def unbound(port: Port) -> dict[str, Any]:
+    """Return the operator's part of the Port once it is nobody's NIC."""
+    return {name: value for name, value in held(port).items() if name not in _BINDING}
 
 
 async def write(port: Port, spec: dict[str, Any], context: Context) -> Port:
-    """Make that the operator's part of the spec, unless it is so already."""
-    if not lacks(port, spec):
+    """Make that the operator's part of the spec, unless it is so already; Conflict where somebody wrote it since."""
+    if not _lacks(port, spec):
         return port
-    metadata: dict[str, Any] = {"name": port.metadata.name, "namespace": port.metadata.namespace, "uid": port.uid}
-    if owners := _servers(port):
+    metadata: dict[str, Any] = {
+        "name": port.metadata.name,
+        "namespace": port.metadata.namespace,
+        "uid": port.uid,
+        "resourceVersion": port.metadata.resource_version,
+    }
+    if owners := server_owners(port):
         metadata["ownerReferences"] = [owner.to_wire() for owner in owners]
     return await context.kube.apply(Port, {"metadata": metadata, "spec": spec}, FieldManager.OPERATOR)
 
 
-def _servers(port: Port) -> tuple[OwnerReference, ...]:
-    return tuple(owner for owner in port.metadata.owner_references if owner.kind == Server.info.kind)
+def _lacks(port: Port, spec: dict[str, Any]) -> bool:
+    wire = port.spec.to_wire()
+    return any((wire.get(name) or None) != (spec.get(name) or None) for name in {*_OWNED, *spec})

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from nephos_api.identity import mac_address, port_name
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
-from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import ServerPhase
 from nephos_operator import quota
-from nephos_operator.allocation import allocate
-from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import GRACE_S, Context, ensure_finalizer, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
 from nephos_operator.placement.decision import Chosen, NoValidHost, decide
-from nephos_operator.reconcilers import port_spec, server_ports
-from nephos_operator.reconcilers.server_status import is_refused, placed, readdressed, unplaced, write_status
-from nephos_operator.references import InterfacePlan, Resolved, interface_plan, resolve
+from nephos_operator.port_state import is_servers_own
+from nephos_operator.reconcilers import server_nics, server_ports
+from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
+from nephos_operator.references import Resolved, resolve
 from nephos_operator.statuses import may_come_soon, outcome
 from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -39,7 +36,7 @@ class Placement:
 
     resolved: Resolved
     host: Host
-    allocations: dict[str, tuple[Allocation, ...]]
+    allocations: server_ports.Held
 
 
 async def reconcile(key: Key, context: Context) -> Result:
@@ -55,7 +52,7 @@ async def reconcile(key: Key, context: Context) -> Result:
     if server.status.host is not None and not is_refused(server):
         if server.status.phase is not ServerPhase.BUILD:
             context.refusals.pop(server.uid, None)
-        return await _keep_ports(server, context)
+        return await server_nics.keep(server, context)
     planned = plan(server, context)
     context.count_placement("placed" if isinstance(planned, Placement) else planned.reason)
     if isinstance(planned, Placement):
@@ -81,7 +78,7 @@ def _plan(server: Server, context: Context) -> Placement | Problem:
         return resolved
     if problem := _quota_problem(server, resolved, context):
         return problem
-    held = server_ports.allocations(server, resolved.interfaces, context)
+    held = server_ports.reserve(server, resolved.interfaces, context)
     if isinstance(held, Waits | Stalls):
         return held
     host = _choose(server, resolved, context)
@@ -145,7 +142,7 @@ def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stal
         asked["server_group_members"] = 1
     asked["metadata_items"] = len(server.spec.metadata)
     used["ports"] = context.store.ports.count("namespace", namespace)
-    asked["ports"] = len(server.spec.networks) - context.store.ports.count("server_uid", server.uid)
+    asked["ports"] = server_ports.missing_count(server, context)
     return quota.exceeded(project.metadata.name, limits, used, asked)
 
 
@@ -163,28 +160,17 @@ def _claim(server: Server, resolved: Resolved, host: str) -> Claim:
 
 async def _write_placement(server: Server, planned: Placement, context: Context) -> Result:
     """Write the Ports, then the status: an agent that sees the Server finds its Ports there."""
-    writes = []
-    for nic in planned.resolved.interfaces:
-        interface, held = nic.interface, planned.allocations[nic.interface.name]
-        groups = server_ports.groups(server, interface, nic.network, context)
-        spec = server_ports.port_spec(server, interface, nic.network.uid, held, planned.host, groups.references)
-        body = server_ports.port_body(server, interface, spec)
-        writes.append(_write_port(server_ports.own_port(server, interface.name, context), body, context))
-    await together(writes)
+    await together(
+        server_ports.write(server, nic, planned.allocations[nic.interface.name], planned.host, context)
+        for nic in planned.resolved.interfaces
+    )
     if is_refused(server) and server.status.placement_refused:
         reason = server.status.placement_refused.reason
         context.events.warning(server, "Refused", f"Host {server.status.host} refused it: {reason}")
-    addresses = server_ports.addresses(server, planned.allocations)
+    addresses = server_ports.addresses(server, planned.allocations, context)
     status = placed(server, planned.resolved, planned.host.metadata.name, addresses, context)
     await write_status(server, status, context, guard=True)
     return Done()
-
-
-async def _write_port(port: Port | None, body: dict[str, Any], context: Context) -> None:
-    if port is None:
-        await context.kube.create(Port, body)
-    else:
-        await port_spec.write(port, body["spec"], context)
 
 
 async def _tell(server: Server, problem: Problem, context: Context) -> Result:
@@ -202,61 +188,8 @@ async def _tell(server: Server, problem: Problem, context: Context) -> Result:
     return outcome(problem)
 
 
-async def _keep_ports(server: Server, context: Context) -> Result:
-    """Keep the Ports of a placed Server complete: there, on its Host, at that Host's address, with its groups."""
-    host = context.store.hosts.get(server.status.host or "")
-    if host is None or host.status.address is None:
-        return Done()
-    missing: dict[str, Waits] = {}
-    for interface in server.spec.networks:
-        port = server_ports.own_port(server, interface.name, context)
-        if port is None:
-            await _restore_port(server, interface.name, host, context)
-            continue
-        network = context.store.networks.get(port.spec.network, server.metadata.namespace)
-        groups = server_ports.groups(server, interface, network, context)
-        missing |= {problem.message: problem for problem in groups.missing}
-        spec = server_ports.port_spec(
-            server, interface, port.spec.network_uid or "", port.spec.allocations, host, groups.references
-        )
-        await _write_port(port, server_ports.port_body(server, interface, spec), context)
-    for problem in missing.values():
-        context.events.warning(server, problem.reason, problem.message)
-    await _keep_addresses(server, context)
-    return Wait(" and ".join(missing)) if missing else Done()
-
-
-async def _keep_addresses(server: Server, context: Context) -> None:
-    """Say the addresses that the Ports hold (one may have lost one to a better claim), and what stands for them."""
-    ports = {nic.name: server_ports.own_port(server, nic.name, context) for nic in server.spec.networks}
-    held = {name: port.spec.allocations for name, port in ports.items() if port and port.spec.allocations}
-    addresses = server_ports.addresses(server, held)
-    floating = floating_ip_list(server, context.store)
-    said = (server.status.addresses, server.status.floating_ip_list)
-    if len(held) == len(ports) and (addresses, floating) != said:
-        await write_status(server, readdressed(server, addresses, floating), context, guard=True)
-
-
-async def _restore_port(server: Server, interface_name: str, host: Host, context: Context) -> None:
-    """Make the Port of a NIC again that somebody took away by force, with the addresses that the Server has."""
-    interface = next(nic for nic in server.spec.networks if nic.name == interface_name)
-    planned = interface_plan(server.metadata.namespace, interface, context.store)
-    if not isinstance(planned, InterfacePlan):
-        return
-    key = context.store.ports.key(port_name(server.metadata.name, interface_name), server.metadata.namespace)
-    had = [address.address for address in server.status.addresses if address.name == interface_name]
-    mac = mac_address(server.uid, interface_name)
-    held = allocate(key, "status.addresses", had, planned.subnets, context.addresses, mac)
-    if isinstance(held, Waits | Stalls):
-        context.events.warning(server, held.reason, held.message)
-        return
-    groups = server_ports.groups(server, interface, planned.network, context)
-    spec = server_ports.port_spec(server, interface, planned.network.uid, held, host, groups.references)
-    await context.kube.create(Port, server_ports.port_body(server, interface, spec))
-
-
 async def _delete(server: Server, context: Context) -> Result:
-    """Once its Host has let go of it, delete its Ports and let it go."""
+    """Once its Host has let go of it, delete its own Ports and let it go; Ports that people made outlive it."""
     if not has_let_go(server, context.store):
         return Wait(f"waits for Host {server.status.host} to let go of it")
     context.ledger.forget(server.uid)
@@ -265,7 +198,7 @@ async def _delete(server: Server, context: Context) -> Result:
     await together(
         context.kube.delete(Port, port.metadata.name, port.metadata.namespace, uid=port.uid)
         for port in ports
-        if not port.is_deleting
+        if is_servers_own(port) and not port.is_deleting
     )
     server_ports.give_back(server, context)
     await release_finalizer(server, context)

@@ -1,126 +1,163 @@
-"""The Ports of a Server: one a NIC, born complete, so that agents on all hosts learn of it by one event."""
+"""The Ports of a Server, one a NIC: its own, born complete, so that agents learn of it by one event; or a person's."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nephos_api import identity
-from nephos_api.metadata import API_VERSION
-from nephos_api.resources import Host, Network, Port, Server
-from nephos_api.resources.port import Allocation, SecurityGroupReference
+from nephos_api.interfaces import port_of
+from nephos_api.metadata import API_VERSION, Key
+from nephos_api.resources import Host, Port, Server
+from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import NetworkInterface, ServerAddress
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context
-from nephos_operator.references import InterfacePlan
+from nephos_operator.port_state import is_servers_own
+from nephos_operator.reconcilers import port_spec
+from nephos_operator.references import InterfacePlan, pinned_network
 from nephos_operator.security_groups import Groups, server_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
-
-def own_port(server: Server, interface: str, context: Context) -> Port | None:
-    """Return the Port of the Server's NIC, if it is there and the Server's own."""
-    port = context.store.ports.get(identity.port_name(server.metadata.name, interface), server.metadata.namespace)
-    return port if port is not None and port.spec.server_uid == server.uid else None
+Held = dict[str, tuple[Allocation, ...]]
+"""The addresses of a Server's Ports, by the names of its NICs."""
 
 
-def allocations(
-    server: Server, interfaces: tuple[InterfacePlan, ...], context: Context
-) -> dict[str, tuple[Allocation, ...]] | Problem:
-    """Reserve the addresses of all NICs; those that a Port of the Server holds already stay."""
-    found: dict[str, tuple[Allocation, ...]] = {}
-    for plan in interfaces:
-        name = plan.interface.name
-        key = context.store.ports.key(identity.port_name(server.metadata.name, name), server.metadata.namespace)
-        port = context.store.ports.find(key)
-        if port is not None and port.spec.server_uid != server.uid:
-            return Waits(
-                "PortNameTaken",
-                f"waits for {key} to be gone: it has the name of the port of NIC {name} and is not this Server's",
-            )
-        if port is not None and port.spec.allocations:
-            found[name] = port.spec.allocations
-            continue
-        chosen = allocate(
-            key,
-            f"spec.networks[{name}].addresses",
-            plan.interface.addresses,
-            plan.subnets,
-            context.addresses,
-            identity.mac_address(server.uid, name),
-        )
-        if isinstance(chosen, Waits | Stalls):
-            return chosen
-        found[name] = chosen
+def port_key(server: Server, interface: NetworkInterface) -> Key:
+    """Return the key of the NIC's Port."""
+    return Key(Port.info.kind, server.metadata.namespace, port_of(server, interface))
+
+
+def bound_port(server: Server, interface: NetworkInterface, context: Context) -> Port | None:
+    """Return the NIC's Port, if it is there and bound to this NIC."""
+    port = context.store.ports.find(port_key(server, interface))
+    if port is None or (port.spec.server_uid, port.spec.server_interface) != (server.uid, interface.name):
+        return None
+    return port
+
+
+def missing_count(server: Server, context: Context) -> int:
+    """Return how many Ports are to be made for the Server."""
+    return sum(nic.port is None and bound_port(server, nic, context) is None for nic in server.spec.networks)
+
+
+def reserve(server: Server, interfaces: tuple[InterfacePlan, ...], context: Context) -> Held | Problem:
+    """Reserve the addresses of these NICs, or the Ports that they name; what a Port of the Server holds stays."""
+    found: Held = {}
+    for nic in interfaces:
+        held = _promise(server, nic.port, context) if nic.port else _addresses(server, nic, context)
+        if isinstance(held, Waits | Stalls):
+            return held
+        found[nic.interface.name] = held
     return found
 
 
-def give_back(server: Server, context: Context) -> None:
-    """Give back the addresses that are reserved for Ports of the Server which are not made."""
-    for interface in server.spec.networks:
-        key = context.store.ports.key(
-            identity.port_name(server.metadata.name, interface.name), server.metadata.namespace
+def _promise(server: Server, port: Port, context: Context) -> tuple[Allocation, ...] | Waits:
+    """Promise a person's Port to the Server, unless another has that promise."""
+    if context.promised_ports.setdefault(port.key, server.uid) != server.uid:
+        return Waits("PortInUse", f"waits for {port.key}: another Server is about to use it")
+    return port.spec.allocations
+
+
+def _addresses(server: Server, nic: InterfacePlan, context: Context) -> tuple[Allocation, ...] | Problem:
+    name, key = nic.interface.name, port_key(server, nic.interface)
+    port = context.store.ports.find(key)
+    if port is not None and (port.spec.server_uid, port.spec.server_interface) != (server.uid, name):
+        return Waits(
+            "PortNameTaken",
+            f"waits for {key} to be gone: it has the name of the port of NIC {name} and is not this Server's",
         )
+    if port is not None and port.spec.allocations:
+        return port.spec.allocations
+    had = [address.address for address in server.status.addresses if address.name == name]
+    asked = had if server.status.host else nic.interface.addresses
+    field = "status.addresses" if asked is had and had else f"spec.networks[{name}].addresses"
+    mac = identity.mac_address(server.uid, name)
+    return allocate(key, field, asked or nic.interface.addresses, nic.subnets, context.addresses, mac)
+
+
+def give_back(server: Server, context: Context) -> None:
+    """Give back what is reserved for Ports of the Server that are not made, or bound."""
+    for interface in server.spec.networks:
+        key = port_key(server, interface)
+        if context.promised_ports.get(key) == server.uid:
+            del context.promised_ports[key]
         port = context.store.ports.find(key)
-        if port is None or port.spec.server_uid == server.uid:  # another's Port of that name may be under way itself
-            context.addresses.cancel(key)
+        if interface.port is None and (port is None or port.spec.server_uid == server.uid):
+            context.addresses.cancel(key)  # another's Port of that name may be under way itself
 
 
-def groups(server: Server, interface: NetworkInterface, network: Network | None, context: Context) -> Groups:
-    """Return the SecurityGroups of the Port of a NIC, whether it is there or not."""
-    return server_groups(server, own_port(server, interface.name, context), network, context.store)
+async def write(server: Server, nic: InterfacePlan, held: tuple[Allocation, ...], host: Host, context: Context) -> None:
+    """Make or bind the Port of a NIC on that Host."""
+    allocations = {"allocations": [allocation.to_wire() for allocation in held]}
+    if nic.port is not None:
+        port = context.store.ports.find(nic.port.key) or nic.port
+        spec = port_spec.held(port) | port_spec.binding(server, nic.interface, host)
+        await port_spec.write(port, spec, context)
+        if context.promised_ports.get(port.key) == server.uid:
+            del context.promised_ports[port.key]
+        return
+    own = bound_port(server, nic.interface, context)
+    if own is None:
+        await context.kube.create(Port, _new(server, nic, allocations, host, context))
+        return
+    await port_spec.write(own, complete(server, own, nic.interface, host, context) | allocations, context)
 
 
-def port_spec(
-    server: Server,
-    interface: NetworkInterface,
-    network_uid: str,
-    held: tuple[Allocation, ...],
-    host: Host,
-    references: tuple[SecurityGroupReference, ...],
+def groups(server: Server, port: Port, context: Context) -> Groups:
+    """Return the SecurityGroups of the Server's own Port; those of a person's Port are that Port's matter."""
+    if not is_servers_own(port):
+        return Groups(port.spec.security_group_references)
+    return server_groups(server, port, pinned_network(port, context.store), context.store)
+
+
+def complete(server: Server, port: Port, interface: NetworkInterface, host: Host, context: Context) -> dict[str, Any]:
+    """Return the operator's part of the spec of a Port that is the Server's NIC, as it should be."""
+    wire = groups(server, port, context).to_wire()
+    return port_spec.held(port) | port_spec.binding(server, interface, host) | wire
+
+
+def _new(
+    server: Server, nic: InterfacePlan, allocations: dict[str, Any], host: Host, context: Context
 ) -> dict[str, Any]:
-    """Return the operator's part of the spec of the Port of a NIC on that Host."""
-    spec: dict[str, Any] = {
-        "network": interface.network,
-        "networkUID": network_uid,
-        "allocations": [allocation.to_wire() for allocation in held],
-        "macAddress": identity.mac_address(server.uid, interface.name),
-        "server": server.metadata.name,
-        "serverUID": server.uid,
-        "serverInterface": interface.name,
-        "host": host.metadata.name,
-        "hostAddress": host.status.address,
-        "securityGroupReferences": [reference.to_wire() for reference in references],
-    }
-    if interface.addresses:
-        spec["addresses"] = list(interface.addresses)
-    return spec
-
-
-def port_body(server: Server, interface: NetworkInterface, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the Port of a NIC with that spec; it belongs to the Server and goes with it."""
+    """Return the Server's own Port of a NIC; it belongs to the Server and goes with it."""
+    interface = nic.interface
     owner = {
         "apiVersion": API_VERSION,
-        "kind": "Server",
+        "kind": Server.info.kind,
         "name": server.metadata.name,
         "uid": server.uid,
         "controller": True,
     }
     metadata = {
-        "name": identity.port_name(server.metadata.name, interface.name),
+        "name": port_of(server, interface),
         "namespace": server.metadata.namespace,
         "ownerReferences": [owner],
     }
+    spec: dict[str, Any] = {
+        "network": interface.network,
+        "networkUID": nic.network.uid,
+        "macAddress": identity.mac_address(server.uid, interface.name),
+        **allocations,
+        **port_spec.binding(server, interface, host),
+        **server_groups(server, None, nic.network, context.store).to_wire(),
+    }
+    if nic.network.metadata.namespace != server.metadata.namespace:
+        spec["networkNamespace"] = nic.network.metadata.namespace
+    if interface.addresses:
+        spec["addresses"] = list(interface.addresses)
     return {"metadata": metadata, "spec": spec}
 
 
-def addresses(server: Server, held: dict[str, tuple[Allocation, ...]]) -> tuple[ServerAddress, ...]:
+def addresses(server: Server, held: Held, context: Context) -> tuple[ServerAddress, ...]:
     """Return the addresses as the Server's status says them, in the order of its NICs."""
     return tuple(
-        ServerAddress(
-            name=interface.name,
-            network=interface.network,
-            address=allocation.address,
-            mac=identity.mac_address(server.uid, interface.name),
-        )
-        for interface in server.spec.networks
-        for allocation in held.get(interface.name, ())
+        ServerAddress(name=nic.name, network=nic.network, address=one.address, mac=_mac(server, nic, context))
+        for nic in server.spec.networks
+        for one in held.get(nic.name, ())
     )
+
+
+def _mac(server: Server, interface: NetworkInterface, context: Context) -> str:
+    port = context.store.ports.find(port_key(server, interface)) if interface.port else None
+    own = identity.mac_address(server.uid, interface.name)
+    return (port.spec.mac_address or identity.mac_address(port.uid)) if port else own
