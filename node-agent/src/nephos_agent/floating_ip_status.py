@@ -11,7 +11,7 @@ from nephos_api.conditions import Condition, ready, reconciling, stalled
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.floating_ip import FloatingIP, FloatingIPPhase, FloatingIPStatus
 
-_OWNED: Final = {"phase", "conditions"}
+_OWNED: Final = {"phase", "conditions", "observed_generation"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,13 @@ def floating_ip_status(floating_ip: FloatingIP, seen: Observation, now: str) -> 
     """Return the status; equal to the old one where nothing changed."""
     phase, conditions = _judge(floating_ip, seen, now)
     old = floating_ip.status
-    return old.model_copy(update={"phase": phase, "conditions": take_over(old.conditions, conditions, now)})
+    return old.model_copy(
+        update={
+            "phase": phase,
+            "conditions": take_over(old.conditions, conditions, now),
+            "observed_generation": floating_ip.metadata.generation,
+        }
+    )
 
 
 def body(status: FloatingIPStatus) -> dict[str, Any]:
