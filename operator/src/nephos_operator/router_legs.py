@@ -118,7 +118,7 @@ def _better_router(router: Router, subnet: Subnet, store: Store) -> Router | Non
     """Return the Router that has the better claim to the Subnet's gateway: one that is there, then the older."""
 
     def rank(other: Router) -> tuple[bool, str, str]:
-        return not _has_leg(other, subnet), other.metadata.creation_timestamp or "", other.uid
+        return not _has_leg(other, subnet), other.metadata.creation_timestamp or "~", other.uid
 
     claimants = [
         other

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from nephos_api.resources import KINDS, Network, Server, ServerGroup, Subnet
+from nephos_operator.admission.cloud import Cloud
 from nephos_operator.admission.handlers import KINDS as REVIEWED
 from nephos_operator.admission.handlers import judge
-from nephos_operator.admission.rules import Cloud
 
 World = Any
 KIND_BY_NAME = {kind.info.kind: kind for kind in KINDS}

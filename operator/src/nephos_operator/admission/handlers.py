@@ -21,7 +21,8 @@ from nephos_api.resources import (
     Subnet,
 )
 from nephos_operator.addressing import AddressBook
-from nephos_operator.admission.rules import Cloud, refusal
+from nephos_operator.admission.cloud import Cloud
+from nephos_operator.admission.rules import refusal
 from nephos_operator.metrics import Metrics
 from nephos_operator.store import Store
 

@@ -5,42 +5,36 @@ A reference to what does not exist yet is no reason to refuse: it is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
 from nephos_api.resources import Image, Port, Server, ServerAction, Subnet
 from nephos_api.resources.image import ImagePhase
 from nephos_operator import quota
-from nephos_operator.addressing import AddressBook
+from nephos_operator.admission import outside_rules
+from nephos_operator.admission.cloud import Cloud, Rule, sentence, terminating
 from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
 from nephos_operator.reconcilers.subnet import layout_problem, overlap
 from nephos_operator.references import active_subnets, contradiction
-from nephos_operator.store import Store
-from nephos_operator.verdict import Problem
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """What rules look at."""
-
-    store: Store
-    addresses: AddressBook
-
-
-Rule = Callable[[Any, Cloud], str | None]
 
 
 def refusal(resource: Resource, cloud: Cloud, *, is_new: bool) -> str | None:
     """Return the sentence that refuses the object, or None."""
-    if is_new and (sentence := _over_quota(resource, cloud)):
-        return sentence
+    if is_new and (refused := _over_quota(resource, cloud)):
+        return refused
+    if not is_new and _asks_nothing_new(resource, cloud):
+        return None
     rules = CREATE_RULES if is_new else UPDATE_RULES
     for rule in rules.get(resource.info.kind, ()):
-        if (sentence := rule(resource, cloud)) is not None:
-            return sentence
+        if (refused := rule(resource, cloud)) is not None:
+            return refused
     return None
+
+
+def _asks_nothing_new(resource: Resource, cloud: Cloud) -> bool:
+    """Tell whether the update leaves the spec as it is: that is let in, whatever came to contradict it."""
+    held = cloud.store.find(resource.key)
+    return held is not None and getattr(held, "spec", None) == getattr(resource, "spec", None)
 
 
 def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
@@ -59,7 +53,7 @@ def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
         if resource.spec.server_group:
             asked["server_group_members"] = 1
             used["server_group_members"] = cloud.store.servers.count("group", (namespace, resource.spec.server_group))
-    return _sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))
+    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))
 
 
 def _metadata_items(server: Server, cloud: Cloud) -> str | None:
@@ -67,18 +61,7 @@ def _metadata_items(server: Server, cloud: Cloud) -> str | None:
     if project is None:
         return None
     asked = {"metadata_items": len(server.spec.metadata)}
-    return _sentence(quota.exceeded(project.metadata.name, project.spec.quota, {}, asked))
-
-
-def _terminating(keys: Iterable[tuple[str, Key]], cloud: Cloud) -> str | None:
-    """Refuse a new reference to what is being deleted."""
-    for field, key in keys:
-        found = cloud.store.find(key)
-        if found is not None and found.is_deleting:
-            return (
-                f"{field}: {key} is being deleted and takes no new references; name another, or wait until it is gone"
-            )
-    return None
+    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, {}, asked))
 
 
 def _server_references(server: Server, cloud: Cloud) -> str | None:
@@ -94,7 +77,7 @@ def _server_references(server: Server, cloud: Cloud) -> str | None:
     image = _image(server, cloud)
     if image is not None:
         named.append(("spec.image", image.key))
-    return _terminating(named, cloud)
+    return terminating(named, cloud)
 
 
 def _server_contradictions(server: Server, cloud: Cloud) -> str | None:
@@ -103,14 +86,14 @@ def _server_contradictions(server: Server, cloud: Cloud) -> str | None:
         return None
     if image.status.phase is ImagePhase.KILLED:
         return f"spec.image: {image.key} can't be used: its phase is Killed; name another"
-    return _sentence(contradiction(flavor, image))
+    return sentence(contradiction(flavor, image))
 
 
 def _server_addresses(server: Server, cloud: Cloud) -> str | None:
     for interface in server.spec.networks:
         field = f"spec.networks[{interface.name}].addresses"
-        if sentence := _addresses(server, interface.network, field, interface.addresses, None, cloud):
-            return sentence
+        if refused := _addresses(server, interface.network, field, interface.addresses, None, cloud):
+            return refused
     return None
 
 
@@ -137,25 +120,25 @@ def _addresses(
 
 
 def _port_references(port: Port, cloud: Cloud) -> str | None:
-    return _terminating([("spec.network", Key("Network", port.metadata.namespace, port.spec.network))], cloud)
+    return terminating([("spec.network", Key("Network", port.metadata.namespace, port.spec.network))], cloud)
 
 
 def _subnet_references(subnet: Subnet, cloud: Cloud) -> str | None:
-    return _terminating([("spec.network", Key("Network", subnet.metadata.namespace, subnet.spec.network))], cloud)
+    return terminating([("spec.network", Key("Network", subnet.metadata.namespace, subnet.spec.network))], cloud)
 
 
 def _subnet_overlap(subnet: Subnet, cloud: Cloud) -> str | None:
     siblings = cloud.store.subnets.by("network", (subnet.metadata.namespace, subnet.spec.network))
     others = [sibling for sibling in siblings if sibling.metadata.name != subnet.metadata.name]
-    return _sentence(overlap(subnet, others))
+    return sentence(overlap(subnet, others))
 
 
 def _subnet_layout(subnet: Subnet, _: Cloud) -> str | None:
-    return _sentence(layout_problem(subnet))
+    return sentence(layout_problem(subnet))
 
 
 def _action_references(action: ServerAction, cloud: Cloud) -> str | None:
-    return _terminating([("spec.server", Key("Server", action.metadata.namespace, action.spec.server))], cloud)
+    return terminating([("spec.server", Key("Server", action.metadata.namespace, action.spec.server))], cloud)
 
 
 def _image(server: Server, cloud: Cloud) -> Image | None:
@@ -163,18 +146,30 @@ def _image(server: Server, cloud: Cloud) -> Image | None:
     return own or cloud.store.images.get(server.spec.image, CATALOG_NAMESPACE)
 
 
-def _sentence(problem: Problem | None) -> str | None:
-    return problem.message if problem else None
-
+_ROUTER_RULES: Final[tuple[Rule, ...]] = (
+    outside_rules.router_references,
+    outside_rules.router_outside,
+    outside_rules.router_legs,
+    outside_rules.router_routes,
+)
+_FLOATING_IP_RULES: Final[tuple[Rule, ...]] = (
+    outside_rules.floating_ip_references,
+    outside_rules.floating_ip_address,
+    outside_rules.floating_ip_target,
+)
 
 CREATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Server": (_server_references, _server_contradictions, _server_addresses),
     "Port": (_port_references, _port_addresses),
     "Subnet": (_subnet_references, _subnet_layout, _subnet_overlap),
+    "Router": _ROUTER_RULES,
+    "FloatingIP": _FLOATING_IP_RULES,
     "ServerAction": (_action_references,),
 }
 
 UPDATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Server": (_metadata_items,),
     "Subnet": (_subnet_layout,),
+    "Router": _ROUTER_RULES,
+    "FloatingIP": (outside_rules.floating_ip_references, outside_rules.floating_ip_target),
 }

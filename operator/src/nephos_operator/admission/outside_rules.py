@@ -1,0 +1,118 @@
+"""Rules of the webhook for Routers and FloatingIPs. An update may change what they name: only new names are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nephos_api.metadata import Key
+from nephos_api.resources import FloatingIP, Router, Subnet
+from nephos_operator import quota
+from nephos_operator.addressing import network_of
+from nephos_operator.admission.cloud import Cloud, sentence, terminating
+from nephos_operator.allocation import subnet_of
+from nephos_operator.bindings import fixed_address_problem, target_ports
+from nephos_operator.external_addresses import pool_problem
+from nephos_operator.references import active_subnets
+from nephos_operator.router_indices import external_keys, targets
+from nephos_operator.router_legs import plan_legs, route_problem
+from nephos_operator.router_outside import asked_problem, external_network
+from nephos_operator.verdict import Stalls, Waits
+
+
+def router_references(router: Router, cloud: Cloud) -> str | None:
+    """Refuse a new leg on a Subnet, or a new outside, that is being deleted."""
+    known = cloud.store.routers.find(router.key)
+    legs = {name: None for name in router.spec.subnets if known is None or name not in known.spec.subnets}
+    named = [("spec.subnets", Key("Subnet", router.metadata.namespace, name)) for name in legs]
+    if known is None or known.spec.external_network != router.spec.external_network:
+        named += _first_found("spec.externalNetwork", external_keys(router), cloud)
+    return terminating(named, cloud)
+
+
+def router_outside(router: Router, cloud: Cloud) -> str | None:
+    """Refuse an outside that is none, or that the project may not use, and addresses that can't be had there."""
+    subnets = _external_subnets(router, cloud)
+    if isinstance(subnets, Stalls):
+        return subnets.message
+    if problem := asked_problem(router, subnets):
+        return problem.message
+    field = "spec.externalAddresses"
+    return next(filter(None, (_in_use(router, field, a, subnets, cloud) for a in router.spec.external_addresses)), None)
+
+
+def router_legs(router: Router, cloud: Cloud) -> str | None:
+    """Refuse Subnets that overlap, or whose gateway is another Router's, and next hops that are out of reach."""
+    subnets = _external_subnets(router, cloud)
+    cidrs = [] if isinstance(subnets, Stalls) else [subnet.spec.cidr for subnet in subnets]
+    planned = plan_legs(router, cidrs, cloud.store)
+    contradiction = next((problem for problem in planned.problems if isinstance(problem, Stalls)), None)
+    if contradiction is not None:
+        return contradiction.message
+    is_complete = not planned.problems and (router.spec.external_network is None or bool(cidrs))
+    return sentence(route_problem(router, planned.legs, cidrs)) if is_complete else None
+
+
+def router_routes(router: Router, cloud: Cloud) -> str | None:
+    """Refuse more extra routes than the project may have."""
+    project = cloud.store.projects.get(router.metadata.namespace or "")
+    if project is None:
+        return None
+    asked = {"routes_per_router": len(router.spec.routes)}
+    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, {}, asked))
+
+
+def floating_ip_references(floating_ip: FloatingIP, cloud: Cloud) -> str | None:
+    """Refuse a new target that is being deleted, or an address of a Network that is."""
+    known = cloud.store.floating_ips.find(floating_ip.key)
+    fields = {"Port": "spec.port", "Server": "spec.server"}
+    held = targets(known) if known is not None else ()
+    named = [(fields[key.kind], key) for key in targets(floating_ip) if key not in held]
+    if known is None:
+        named += _first_found("spec.externalNetwork", external_keys(floating_ip), cloud)
+    return terminating(named, cloud)
+
+
+def floating_ip_address(floating_ip: FloatingIP, cloud: Cloud) -> str | None:
+    """Refuse a Network that has no floating addresses for the project, and an address that can't be had there."""
+    subnets = _external_subnets(floating_ip, cloud)
+    if isinstance(subnets, Stalls):
+        return subnets.message
+    asked, field = floating_ip.spec.address, "spec.address"
+    ipv4 = [subnet for subnet in subnets if network_of(subnet.spec).version == 4]
+    if asked is None or not ipv4:
+        return None
+    return sentence(pool_problem(field, asked, ipv4)) or _in_use(floating_ip, field, asked, ipv4, cloud)
+
+
+def floating_ip_target(floating_ip: FloatingIP, cloud: Cloud) -> str | None:
+    """Refuse a fixed address that the named Server or Port does not have."""
+    return sentence(fixed_address_problem(floating_ip, target_ports(floating_ip, cloud.store)))
+
+
+def _first_found(field: str, places: Iterable[Key], cloud: Cloud) -> list[tuple[str, Key]]:
+    found = next((key for key in places if cloud.store.find(key) is not None), None)
+    return [(field, found)] if found is not None else []
+
+
+def _external_subnets(resource: Router | FloatingIP, cloud: Cloud) -> Sequence[Subnet] | Stalls:
+    """Return the Subnets of the external Network that the object names; none while that is waited for."""
+    if resource.spec.external_network is None:
+        return ()
+    network = external_network(resource.metadata.namespace, resource.spec.external_network, cloud.store)
+    if isinstance(network, Stalls):
+        return network
+    return () if isinstance(network, Waits) else active_subnets(network, cloud.store)
+
+
+def _in_use(
+    resource: Router | FloatingIP, field: str, address: str, subnets: Sequence[Subnet], cloud: Cloud
+) -> str | None:
+    subnet = subnet_of(address, subnets)
+    holders = cloud.addresses.holders(subnet.uid, address) - {resource.key} if subnet else frozenset()
+    if not holders:
+        return None
+    own = sorted(str(key) for key in holders if key.namespace == resource.metadata.namespace)
+    return (
+        f"{field}: {address} is in use by {', '.join(own) or 'somebody in another project'};"
+        " choose another, or leave it out to get a free one"
+    )
