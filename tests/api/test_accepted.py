@@ -113,6 +113,26 @@ ACCEPTED: tuple[tuple[str, dict[str, Any]], ...] = (
             "qos": {"egress": {"kilobitsPerSecond": 1000}},
         },
     ),
+    ("Network", {"external": {"physicalNetwork": "ext"}, "mtu": 9000}),
+    ("Network", {"external": {"physicalNetwork": "ext", "type": "VLAN", "vlanID": 7}}),
+    ("Router", {}),
+    (
+        "Router",
+        {
+            "externalNetwork": "public",
+            "externalAddresses": ["203.0.113.20", "2001:db8:113::20"],
+            "subnets": ["blue-v4", "blue-v6"],
+            "routes": [
+                {"destination": "10.99.0.0/16", "nextHop": "10.10.0.9"},
+                {"destination": "2001:db8:99::/48", "nextHop": "2001:db8:113::9"},
+            ],
+            "snat": False,
+            "enabled": False,
+        },
+    ),
+    ("FloatingIP", {"externalNetwork": "public"}),
+    ("FloatingIP", {"externalNetwork": "public", "server": "one", "fixedAddress": "10.10.0.9"}),
+    ("FloatingIP", {"externalNetwork": "public", "address": "203.0.113.20", "port": "vip"}),
     ("Port", {"network": "blue", "addresses": ["10.10.0.9"], "macAddress": "52:54:00:12:34:56"}),
 )
 

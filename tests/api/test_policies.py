@@ -133,6 +133,28 @@ class TestCatalog:
         api.create(body, user="editor", dryRun="All").refused("may not publish there", "use your project's namespace")
 
 
+class TestProvidersNetworks:
+    SPEC: ClassVar = {"external": {"physicalNetwork": "ext"}}
+
+    def test_are_made_by_cloud_admins(self, api: Api) -> None:
+        api.create(manifest("Network", self.SPEC, namespace="nephos-catalog"), user=ADMIN, dryRun="All").accepted()
+        api.create(manifest("Network", self.SPEC), user=ADMIN, dryRun="All").accepted()
+
+    def test_are_refused_to_tenants_in_their_own_namespace_too(self, api: Api) -> None:
+        api.create(manifest("Network", self.SPEC), user=TENANT, dryRun="All").refused("spec.external", '"provide"')
+
+    def test_are_offered_to_some_projects_or_shared_in_the_catalog(self, api: Api) -> None:
+        spec = self.SPEC | {"shared": True, "projects": ["first"]}
+        api.create(manifest("Network", spec, namespace="nephos-catalog"), user=ADMIN, dryRun="All").accepted()
+
+    def test_can_be_relabelled_by_those_who_may_write_there(self, api: Api) -> None:
+        body = manifest("Network", self.SPEC)
+        api.create(body, user=ADMIN).accepted()
+        api.patch(body, {"metadata": {"labels": {"a": "b"}}}, user=TENANT).accepted()
+        api.patch(body, {"spec": {"shared": True}}, user=TENANT).refused("spec.shared")
+        api.remove(body)
+
+
 class TestOperatorsNamespaces:
     def test_are_those_of_projects(self, api: Api) -> None:
         body = {"metadata": {"name": "made", "labels": {"nephos.cloud/project": "made"}}}

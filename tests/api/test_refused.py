@@ -31,6 +31,10 @@ def subnet(name: str, *parts: str, **spec: Any) -> Refusal:
     return Refusal(f"subnet-{name}", "Subnet", {"network": "blue", "cidr": "10.10.0.0/24"} | spec, parts)
 
 
+def floating_ip(name: str, *parts: str, **spec: Any) -> Refusal:
+    return Refusal(f"floatingip-{name}", "FloatingIP", {"externalNetwork": "public"} | spec, parts)
+
+
 def image(name: str, *parts: str, url: str = "https://images.example.org/a.qcow2", **source: Any) -> Refusal:
     return Refusal(f"image-{name}", "Image", {"source": {"url": url} | source, "format": "qcow2"}, parts)
 
@@ -265,6 +269,48 @@ REFUSED = (
     Refusal("network-with-small-mtu", "Network", {"mtu": 500}, ("spec.mtu", "576")),
     Refusal("network-with-bad-domain", "Network", {"dnsDomain": "Example.org"}, ("spec.dnsDomain",)),
     Refusal("network-with-dots-in-its-name", "Network", {}, ("metadata.name", "letters, digits"), {"name": "a.b"}),
+    Refusal(
+        "network-of-vlan-without-a-tag",
+        "Network",
+        {"external": {"physicalNetwork": "ext", "type": "VLAN"}},
+        ("spec.external", "vlanID belongs to type VLAN"),
+    ),
+    Refusal(
+        "network-that-is-flat-with-a-tag",
+        "Network",
+        {"external": {"physicalNetwork": "ext", "vlanID": 7}},
+        ("spec.external", "leave it out of Flat"),
+    ),
+    Refusal("network-shared-by-a-project", "Network", {"shared": True}, ("spec.shared", "nephos-catalog")),
+    Refusal("network-offered-by-a-project", "Network", {"projects": ["other"]}, ("spec.projects", "nephos-catalog")),
+    Refusal(
+        "router-with-addresses-and-no-outside",
+        "Router",
+        {"externalAddresses": ["203.0.113.20"]},
+        ("spec.externalAddresses needs spec.externalNetwork",),
+    ),
+    Refusal("router-with-a-subnet-twice", "Router", {"subnets": ["a", "a"]}, ("spec.subnets", "Duplicate value")),
+    Refusal(
+        "router-with-route-of-two-families",
+        "Router",
+        {"routes": [{"destination": "10.9.0.0/16", "nextHop": "fd00::1"}]},
+        ("spec.routes", "of one family"),
+    ),
+    Refusal(
+        "router-with-two-routes-to-one-place",
+        "Router",
+        {
+            "routes": [
+                {"destination": "10.9.0.0/16", "nextHop": "10.10.0.8"},
+                {"destination": "10.9.0.0/16", "nextHop": "10.10.0.9"},
+            ]
+        },
+        ("spec.routes", "the same destination"),
+    ),
+    floating_ip("of-nothing", "spec.externalNetwork", externalNetwork=None),
+    floating_ip("for-a-server-and-a-port", "spec.server and spec.port exclude each other", server="a", port="b"),
+    floating_ip("with-fixed-address-of-nobody", "spec.fixedAddress needs", fixedAddress="10.10.0.9"),
+    floating_ip("of-ipv6", "spec.address", "floating addresses are IPv4's", address="2001:db8::9"),
     Refusal("keypair-of-private-key", "KeyPair", {"publicKey": "-----BEGIN OPENSSH PRIVATE KEY-----"}, ("publicKey",)),
     Refusal("keypair-of-two-lines", "KeyPair", {"publicKey": f"{KEY}\n{KEY}\n"}, ("must be one line",)),
     Refusal("group-of-unknown-policy", "ServerGroup", {"policy": "Together"}, ("spec.policy", "AntiAffinity")),
@@ -339,7 +385,7 @@ def test_a_bad_manifest_is_refused_with_a_sentence_that_names_the_field(api: Api
     api.create(body, dryRun="All").refused(*refusal.parts)
 
 
-IMMUTABLE = (
+IMMUTABLE: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
     ("Flavor", {"vcpus": 1, "memoryMiB": 128, "diskGiB": 1}, {"vcpus": 2}, "spec of a Flavor"),
     ("Server", {"flavor": "tiny", "image": "tiny"}, {"image": "other"}, "spec.image"),
     ("Server", {"flavor": "tiny", "image": "tiny"}, {"flavor": "other"}, "spec.flavor"),
@@ -347,6 +393,20 @@ IMMUTABLE = (
     ("Server", {"flavor": "tiny", "image": "tiny", "userData": "#!/bin/sh"}, {"userData": None}, "spec.userData"),
     ("Server", {"flavor": "tiny", "image": "tiny"}, {"serverGroup": "apart"}, "spec.serverGroup"),
     ("Server", {"flavor": "tiny", "image": "tiny", "keyPairs": ["a"]}, {"keyPairs": ["b"]}, "spec.keyPairs"),
+    ("Network", {}, {"external": {"physicalNetwork": "ext"}}, "spec.external"),
+    (
+        "Network",
+        {"external": {"physicalNetwork": "ext"}},
+        {"external": {"physicalNetwork": "lab"}},
+        "spec.external",
+    ),
+    ("FloatingIP", {"externalNetwork": "public"}, {"externalNetwork": "other"}, "spec.externalNetwork"),
+    (
+        "FloatingIP",
+        {"externalNetwork": "public", "address": "203.0.113.9"},
+        {"address": "203.0.113.10"},
+        "spec.address",
+    ),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"cidr": "10.11.0.0/24"}, "spec.cidr"),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"network": "red"}, "spec.network"),
     ("Subnet", {"network": "blue", "cidr": "10.10.0.0/24"}, {"gateway": "10.10.0.9"}, "spec.gateway"),
