@@ -1,4 +1,4 @@
-"""What tests of routers begin with."""
+"""What several contracts run on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import Lab
-from contract.router_lab import Cloud, Outside, build_cloud, outside, running_lab
+from contract.network_lab import Lab, running_lab
+from contract.router_lab import Cloud, Outside, build_cloud, outside
+from contract.router_lab import running_lab as running_router_lab
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with running_lab(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture
 async def router_lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_lab(tmp_path) as lab:
+    async with running_router_lab(tmp_path) as lab:
         yield lab
 
 

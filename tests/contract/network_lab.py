@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import socket
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from nephos_agent.launcher.protocol import Unit
+from nephos_agent.metadata.server import MetadataServer
+from nephos_agent.metadata.source import Guest as MetadataGuest
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.linux import LinuxNetwork
 from nephos_agent.network.linux_links import Links
@@ -24,8 +28,10 @@ from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.identity import mac_address
+from nephos_api.metadata import Metadata
 from nephos_api.resources.network import SubnetView
 from nephos_api.resources.security_group import Direction, IPFamily
+from nephos_api.resources.server import Server, ServerSpec
 
 T = TypeVar("T")
 ALLOW_ALL = HostSecurityGroup(
@@ -85,6 +91,8 @@ class Guest:
     folder: Path
     mac: str
     wires: list[int] = field(default_factory=list)
+    sockets: list[socket.socket] = field(default_factory=list)
+    """Closed with the lab."""
 
     def plug_in(self, host_namespace: Path, tap: str, mtu: int) -> None:
         """Open the tap (in the host's namespace) and pass frames between it and the guest's NIC."""
@@ -227,6 +235,8 @@ class Lab:
         for host in (self.one, self.two):
             for guest in host.guests:
                 guest.unplug()
+                for opened in guest.sockets:
+                    opened.close()
             with contextlib.suppress(AttributeError):
                 await host.driver.close()
             await host.launcher.stop_all()
@@ -236,6 +246,36 @@ class Lab:
             libc = ctypes.CDLL(None)
             while libc.umount2(os.fsencode(folder), 2) == 0:
                 pass
+
+
+@dataclass
+class OneServer:
+    """A source that knows a server for every port."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def guest(self, port_uid: str) -> MetadataGuest | None:
+        self.asked.append(port_uid)
+        metadata = Metadata(name=port_uid, namespace="lab", uid=f"server-{port_uid}")
+        return MetadataGuest(Server(metadata=metadata, spec=ServerSpec(flavor="tiny", image="tiny")), (), "az1")
+
+
+@asynccontextmanager
+async def running_lab(folder: Path) -> AsyncIterator[Lab]:
+    """Make two hosts whose drivers run and whose guests have metadata; take them down again."""
+    servers: list[MetadataServer] = []
+
+    def services() -> MetadataServer:
+        servers.append(MetadataServer(OneServer()))
+        return servers[-1]
+
+    built = await build(folder, services)
+    try:
+        yield built
+    finally:
+        for server in servers:
+            await server.close()
+        await built.close()
 
 
 async def build(folder: Path, services: Callable[[], GuestServices]) -> Lab:

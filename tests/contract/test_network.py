@@ -9,17 +9,14 @@ import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from contract import network_lab as lab_module
-from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
+from contract.network_lab import Guest, Host, Lab, OneServer, eventually, inside, network, port, running_lab
 from nephos_agent.metadata.server import MetadataServer
-from nephos_agent.metadata.source import Guest as MetadataGuest
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_taps import open_tap as linux_open_tap
@@ -29,46 +26,9 @@ from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.plan import Changes
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_api.errors import TemporaryFault
-from nephos_api.metadata import Metadata
 from nephos_api.resources.network import SubnetView
-from nephos_api.resources.server import Server, ServerSpec
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
-
-
-@dataclass
-class OneServer:
-    """A source that knows a server for every port."""
-
-    asked: list[str] = field(default_factory=list)
-
-    def guest(self, port_uid: str) -> MetadataGuest | None:
-        self.asked.append(port_uid)
-        metadata = Metadata(name=port_uid, namespace="lab", uid=f"server-{port_uid}")
-        return MetadataGuest(Server(metadata=metadata, spec=ServerSpec(flavor="tiny", image="tiny")), (), "az1")
-
-
-@asynccontextmanager
-async def _running_lab(folder: Path) -> AsyncIterator[Lab]:
-    servers: list[MetadataServer] = []
-
-    def services() -> MetadataServer:
-        servers.append(MetadataServer(OneServer()))
-        return servers[-1]
-
-    built = await lab_module.build(folder, services)
-    try:
-        yield built
-    finally:
-        for server in servers:
-            await server.close()
-        await built.close()
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with _running_lab(tmp_path) as running:
-        yield running
 
 
 @dataclass
@@ -102,7 +62,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield World(twin, "h1", "192.0.2.1", changed, open_in_memory)
         await twin.close()
         return
-    async with _running_lab(tmp_path) as lab:
+    async with running_lab(tmp_path) as lab:
 
         def open_in_kernel(port_uid: str) -> Callable[[], None]:
             descriptor = inside(lab.one.namespace, lambda: linux_open_tap(tap_name(port_uid)))

@@ -50,8 +50,13 @@ def facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str])
 
     ``open_taps`` names the taps that a process has open: only those can be moved to the bridge.
     """
+    return own_facts(network, context, open_taps) | shared_facts(network, context, open_taps)
+
+
+def own_facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str]) -> frozenset[Fact]:
+    """Return what the network needs without its ports, and what each of its ports needs whichever others there are."""
     names = network_names(network.uid, context.namespace_prefix)
-    result: set[Fact] = {*_network_facts(network, names, context), *shared_facts(network, context, open_taps)}
+    result: set[Fact] = set(_network_facts(network, names, context))
     leasing = dnsmasq.leasing(network)
     for port in network.ports:
         if port.host == context.host:
@@ -91,7 +96,7 @@ def narrowed(network: HostNetwork, port_uids: frozenset[str]) -> HostNetwork:
 
 
 def shared_facts(network: HostNetwork, context: HostContext, open_taps: frozenset[str]) -> frozenset[Fact]:
-    """Return what no port has for itself: where frames for everybody go, rules, and MACs that several ports may use."""
+    """Return what all ports together need: where frames for everybody go, rules, MACs that several ports may use."""
     names = network_names(network.uid, context.namespace_prefix)
     hosts = {port.host_address for port in network.ports if port.host != context.host}
     return frozenset(

@@ -177,8 +177,9 @@ def _policy_number(policy: str, numbering: Numbering) -> int:
 
 
 def _span_to_json(span: str) -> Any:
+    """Return a range, also of one number: libnftables 1.0.6 cannot delete an interval whose parts are all single."""
     first, _, last = span.partition("-")
-    return {"range": [int(first), int(last)]} if last else int(first)
+    return {"range": [int(first), int(last or first)]}
 
 
 def _prefix_to_json(prefix: str) -> Any:

@@ -22,6 +22,7 @@ from nephos_agent.network.facts import (
     Vxlan,
 )
 from nephos_agent.network.libnftables import Nftables
+from nephos_agent.network.linux_conntrack import FlowTable
 from nephos_agent.network.linux_devices import Devices
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_neighbours import NeighbourSocket
@@ -64,9 +65,10 @@ class Kernel:
             self.tenants = Links()
             self.neighbours = NeighbourSocket()
             self._nft = Nftables()
+            self._flows = FlowTable()
         self.devices = Devices(settings, self.host, self.tenants, self.namespace)
         self.uplinks = Uplinks(settings, self.host, self.tenants, self.namespace)
-        self.tables = Tables(self.neighbours, self._nft, self.devices.index)
+        self.tables = Tables(self.neighbours, self._nft, self._flows, self.devices.index)
         self._makers, self._removers = self._handlers()
 
     def prepare(self) -> None:
@@ -82,6 +84,7 @@ class Kernel:
         self.tenants.close()
         self.neighbours.close()
         self._nft.close()
+        self._flows.close()
         os.close(self.namespace)
 
     def make(self, changes: Changes) -> None:

@@ -61,7 +61,8 @@ class PortFlags:
 
 
 GUEST_PORT: Final = PortFlags(locked=True)
-OPEN_GUEST_PORT: Final = PortFlags()
+OPEN_GUEST_PORT: Final = PortFlags(unicast_flood=True)
+"""Its guest may have any MAC, so it gets what nobody else is known to have."""
 SERVICE_PORT: Final = PortFlags()
 UPLINK_PORT: Final = PortFlags(unicast_flood=True)
 """What is nobody's here may be somebody's outside."""

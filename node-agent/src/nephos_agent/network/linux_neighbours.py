@@ -8,7 +8,6 @@ in which they are made.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -16,20 +15,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT
 
-from nephos_agent.network.netlink_codec import attribute, attributes, message, messages
+from nephos_agent.network.netlink_codec import attribute, attributes
+from nephos_agent.network.netlink_socket import NetlinkSocket
 
 _NDMSG: Final = struct.Struct("=BxxxiHBB")
-_NLMSG_ERROR: Final = 2
-_NLMSG_DONE: Final = 3
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
-_MESSAGE_BYTES: Final = 64
-_BATCH_BYTES: Final = 64 * 1024
-_BUFFER_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,10 +77,7 @@ class NeighbourSocket:
     """A netlink socket in the calling thread's namespace. Calls block."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        self._socket.bind((0, 0))
-        self._sequence = 0
+        self._socket = NetlinkSocket(socket.NETLINK_ROUTE, "neighbour table")
 
     def close(self) -> None:
         """Close the socket."""
@@ -93,69 +85,23 @@ class NeighbourSocket:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Make the entries so. Raises ``OSError`` with the first refusal."""
-        flags = NLM_F_REQUEST | NLM_F_CREATE
-        self._send(
-            (RTM_NEWNEIGH, flags | (NLM_F_APPEND if _is_flood(entry) else NLM_F_REPLACE), entry) for entry in entries
+        self._socket.change(
+            (RTM_NEWNEIGH, NLM_F_CREATE | (NLM_F_APPEND if _is_flood(entry) else NLM_F_REPLACE), _encode(entry))
+            for entry in entries
         )
 
     def delete(self, entries: Iterable[Entry]) -> None:
         """Remove the entries; those that are not there count as removed."""
-        self._send(
-            ((RTM_DELNEIGH, NLM_F_REQUEST, entry) for entry in entries),
+        self._socket.change(
+            ((RTM_DELNEIGH, 0, _encode(entry)) for entry in entries),
             tolerated=frozenset({errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL}),
         )
 
     def dump(self, family: int) -> Iterator[Entry]:
         """Yield all entries of the family."""
-        self._sequence += 1
-        body = _NDMSG.pack(family, 0, 0, 0, 0)
-        self._socket.send(message(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, body))
-        while True:
-            for kind, payload in self._receive():
-                if kind == _NLMSG_DONE:
-                    return
-                if kind == _NLMSG_ERROR:
-                    _raise(payload, frozenset())
-                elif kind == RTM_NEWNEIGH:
-                    yield _decode(payload)
-
-    def _send(self, requests: Iterable[tuple[int, int, Entry]], tolerated: frozenset[int] = frozenset()) -> None:
-        """Send in batches, each acknowledged by its last message; the kernel reports every refusal."""
-        batch: list[tuple[int, int, Entry]] = []
-        size = 0
-        for request in requests:
-            batch.append(request)
-            size += _MESSAGE_BYTES
-            if size >= _BATCH_BYTES:
-                self._flush(batch, tolerated)
-                batch, size = [], 0
-        if batch:
-            self._flush(batch, tolerated)
-
-    def _flush(self, batch: list[tuple[int, int, Entry]], tolerated: frozenset[int]) -> None:
-        buffer = bytearray()
-        for position, (kind, flags, entry) in enumerate(batch):
-            self._sequence += 1
-            acknowledged = NLM_F_ACK if position == len(batch) - 1 else 0
-            buffer += _encode(kind, flags | acknowledged, self._sequence, entry)
-        self._socket.send(buffer)
-        last, refusal = self._sequence, None
-        while True:
-            for _kind, payload in self._receive_answers():
-                try:
-                    _raise(payload, tolerated)
-                except OSError as error:
-                    refusal = refusal or error
-                if struct.unpack_from("=L", payload, 4 + 8)[0] == last:
-                    if refusal:
-                        raise refusal
-                    return
-
-    def _receive_answers(self) -> Iterator[tuple[int, memoryview]]:
-        return ((kind, payload) for kind, payload in self._receive() if kind == _NLMSG_ERROR)
-
-    def _receive(self) -> Iterator[tuple[int, memoryview]]:
-        return messages(memoryview(self._socket.recv(_BUFFER_BYTES)))
+        for kind, payload in self._socket.dump(RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0)):
+            if kind == RTM_NEWNEIGH:
+                yield _decode(payload)
 
 
 def _is_flood(entry: Entry) -> bool:
@@ -163,12 +109,12 @@ def _is_flood(entry: Entry) -> bool:
     return bool(entry.flags & NTF_SELF) and entry.mac == "00:00:00:00:00:00"
 
 
-def _encode(kind: int, flags: int, sequence: int, entry: Entry) -> bytes:
+def _encode(entry: Entry) -> bytes:
     body = _NDMSG.pack(entry.family, entry.index, entry.state, entry.flags, 0)
     body += attribute(_NDA_LLADDR, bytes.fromhex(entry.mac.replace(":", "")))
     if entry.destination is not None:
         body += attribute(_NDA_DST, ip_address(entry.destination).packed)
-    return message(kind, flags, sequence, body)
+    return body
 
 
 def _decode(payload: memoryview) -> Entry:
@@ -183,9 +129,3 @@ def _decode(payload: memoryview) -> Entry:
         flags,
         state,
     )
-
-
-def _raise(payload: memoryview, tolerated: frozenset[int]) -> None:
-    code = -struct.unpack_from("=i", payload)[0]
-    if code and code not in tolerated:
-        raise OSError(code, f"neighbour table: {os.strerror(code)}")

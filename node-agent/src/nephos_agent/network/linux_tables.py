@@ -1,4 +1,4 @@
-"""The tables behind tenant networks: forwarding entries, neighbours, and the guard's elements. One batch a change."""
+"""The tables behind tenant networks: forwarding entries, neighbours, the filters' elements, flows. A batch a change."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nephos_agent.network import guard
+from nephos_agent.network.cutting import Fate, Flow
 from nephos_agent.network.facts import (
     DROP_COUNTERS,
     BridgeEntry,
@@ -16,6 +17,7 @@ from nephos_agent.network.facts import (
     TunnelEntry,
 )
 from nephos_agent.network.libnftables import Nftables, NftablesError
+from nephos_agent.network.linux_conntrack import FlowTable
 from nephos_agent.network.linux_neighbours import (
     Entry,
     NeighbourSocket,
@@ -31,10 +33,13 @@ Entries = BridgeEntry | TunnelEntry | Neighbour
 class Tables:
     """Tables of the tenant namespace. Calls block; they belong to the thread that makes them."""
 
-    def __init__(self, neighbours: NeighbourSocket, nft: Nftables, index: Callable[[str], int]) -> None:
+    def __init__(
+        self, neighbours: NeighbourSocket, nft: Nftables, flows: FlowTable, index: Callable[[str], int]
+    ) -> None:
         """``index`` returns the index of a device of the tenant namespace."""
         self._neighbours = neighbours
         self._nft = nft
+        self._flows = flows
         self._index = index
         self._numbering = Numbering()
         self.commits = 0
@@ -55,9 +60,14 @@ class Tables:
         listings = [self._listing(f"list set {guard.family(name)} {guard.TABLE} {name}") for name in DROP_COUNTERS]
         return {key: count for listing in listings for key, count in guard.read_drops(listing, self._numbering).items()}
 
-    def zone(self, bridge: str) -> int | None:
-        """Return the connection-tracking zone of the network with that bridge."""
-        return self._numbering.networks.known(bridge)
+    def judge_flows(self, bridge: str, fate: Callable[[Flow], Fate]) -> None:
+        """Cut and end flows of the network with that bridge, as the judge says."""
+        zone = self._numbering.networks.known(bridge)
+        if zone is None:
+            return
+        judged = [(fate(tracked.flow), tracked) for tracked in self._flows.flows(zone)]
+        self._flows.cut(zone, (tracked for outcome, tracked in judged if outcome is Fate.IS_CUT))
+        self._flows.end(zone, (tracked for outcome, tracked in judged if outcome is Fate.ENDS))
 
     def _listing(self, command: str) -> dict[str, Any]:
         try:
@@ -92,6 +102,8 @@ class Tables:
                 case GuardSet.MARK:
                     self._numbering.devices.forget(fact.device)
                 case GuardSet.NETWORK:
+                    # The next network with this number begins with no flows.
+                    self.judge_flows(fact.device, lambda _flow: Fate.ENDS)
                     self._numbering.networks.forget(fact.device)
                 case GuardSet.POLICY:
                     self._numbering.policies.forget(fact.device)

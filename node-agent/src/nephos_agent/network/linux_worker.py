@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network import linux_namespaces as namespaces
-from nephos_agent.network.desired import HostContext, facts, narrowed, shared_facts, touched_ports
+from nephos_agent.network.cutting import FlowJudge, local_addresses
+from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
 from nephos_agent.network.facts import DEVICES, Dnsmasq, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
@@ -57,6 +58,8 @@ class Worker:
         self._planned: dict[str, HostNetwork] = {}
         self._planned_at: dict[str, int] = {}
         self._applied: dict[str, HostNetwork] = {}
+        self._unjudged: dict[str, frozenset[str]] = {}
+        """Networks whose flows are to be judged anew, each with the addresses that ports here have no more."""
         self._unplugged: frozenset[str] = frozenset()
         self._idle_before: frozenset[str] = frozenset()
         self._commits_seen = 0
@@ -124,19 +127,38 @@ class Worker:
         if before is None or before.keep_unknown or network.keep_unknown:
             desired = facts(network, self._context, opened)
             observed = self._picture.on(devices | {fact.device for fact in desired})
+            if not network.keep_unknown:
+                self._unjudged.setdefault(network.uid, frozenset())
             return plan(keeping(desired, observed) if network.keep_unknown else desired, observed)
         touched = touched_ports(before, network, plugged, opened) | (self._unplugged & _port_uids(before, network))
         self._unplugged -= touched
-        old = facts(narrowed(before, touched), self._context, plugged) | shared_facts(before, self._context, plugged)
-        new = facts(narrowed(network, touched), self._context, opened) | shared_facts(network, self._context, opened)
-        return plan(new, self._picture.holding(old))
+        old = own_facts(narrowed(before, touched), self._context, plugged) | shared_facts(
+            before, self._context, plugged
+        )
+        new = own_facts(narrowed(network, touched), self._context, opened) | shared_facts(
+            network, self._context, opened
+        )
+        changes = plan(new, self._picture.holding(old))
+        gone = local_addresses(narrowed(before, touched), self._context.host) - local_addresses(
+            narrowed(network, touched), self._context.host
+        )
+        if gone or changes.may_forbid:
+            self._unjudged[network.uid] = self._unjudged.get(network.uid, frozenset()) | gone
+        return changes
 
     def carried_out(self, network_uid: str, dnsmasq: Dnsmasq | None) -> None:
         """Take note that the plan of the last description holds, and of the process that was started."""
         if dnsmasq:
             self._picture.add([dnsmasq])
+        if network_uid in self._unjudged:
+            self._judge_flows(self._planned[network_uid], self._unjudged[network_uid])
+            del self._unjudged[network_uid]
         if not self._is_stale and self._planned_at[network_uid] == self._learnt:
             self._applied[network_uid] = self._planned[network_uid]
+
+    def _judge_flows(self, network: HostNetwork, gone: frozenset[str]) -> None:
+        bridge = network_names(network.uid, self._settings.namespace_prefix).bridge
+        self._kernel.tables.judge_flows(bridge, FlowJudge(network, self._context.host, gone).fate)
 
     def plan_removal(self, network_uid: str) -> Plan:
         """Return the changes that leave nothing of the network on this host."""
@@ -192,6 +214,7 @@ class Worker:
         self._planned.pop(network_uid, None)
         self._planned_at.pop(network_uid, None)
         self._applied.pop(network_uid, None)
+        self._unjudged.pop(network_uid, None)
 
     def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:
         """See ``NetworkDriver.create_tap``."""

@@ -62,6 +62,13 @@ class Plan:
         """Whether there is anything to do."""
         return bool(self.removals or self.additions)
 
+    @property
+    def may_forbid(self) -> bool:
+        """Whether elements of the filters go, so that something may be forbidden that was allowed."""
+        return any(change.kind is GuardElement for change in self.removals) or any(
+            change.replaced for change in self.additions
+        )
+
 
 def keeping(desired: frozenset[Fact], observed: frozenset[Fact]) -> frozenset[Fact]:
     """Return what is desired where nothing may be taken away: what is there beside it stays."""

@@ -1,0 +1,472 @@
+"""Security groups, by real packets of guests on two hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass, replace
+
+import pytest
+
+from contract.guest_sockets import SILENCE_S, connect, datagrams
+from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
+from nephos_agent.network.addresses import link_local
+from nephos_agent.network.cutting import Flow
+from nephos_agent.network.linux_conntrack import FlowTable
+from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.model import (
+    AddressPair,
+    GroupMember,
+    HostNetwork,
+    HostPort,
+    HostSecurityGroup,
+    PortAddress,
+    SecurityRule,
+)
+from nephos_agent.network.names import network_names
+from nephos_api.resources.security_group import Direction, IPFamily
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
+
+IN, OUT = Direction.INGRESS, Direction.EGRESS
+V4, V6 = IPFamily.IPV4, IPFamily.IPV6
+TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+EVERYTHING_OUT = (SecurityRule(OUT, V4), SecurityRule(OUT, V6))
+
+
+def group(uid: str, *rules: SecurityRule) -> HostSecurityGroup:
+    return HostSecurityGroup(uid, frozenset(rules))
+
+
+def with_groups(described: HostNetwork, *groups: HostSecurityGroup) -> HostNetwork:
+    return replace(described, security_groups=(*network(1).security_groups, *groups))
+
+
+@dataclass
+class Guests:
+    """Guests on one network: ``a`` and ``c`` on host one, ``b`` on host two; ``b`` has the group ``web``."""
+
+    lab: Lab
+    network: HostNetwork
+    a: Guest
+    b: Guest
+    c: Guest
+
+    async def apply(self, described: HostNetwork) -> None:
+        self.network = described
+        for host in (self.lab.one, self.lab.two):
+            await host.driver.apply(described)
+
+    async def set_rules(self, *rules: SecurityRule) -> None:
+        await self.apply(with_groups(self.network, group("web", *rules)))
+
+    async def set_port(self, changed: HostPort) -> None:
+        ports = tuple(changed if port.uid == changed.uid else port for port in self.network.ports)
+        await self.apply(replace(self.network, ports=ports))
+
+    def port(self, uid: str) -> HostPort:
+        return next(port for port in self.network.ports if port.uid == uid)
+
+
+async def boot(host: Host, described: HostNetwork, uid: str) -> Guest:
+    """Start a guest that has its addresses already."""
+    its = next(port for port in described.ports if port.uid == uid)
+    guest = await host.boot(described, its)
+    for held in its.addresses:
+        await guest.run("ip", "addr", "add", f"{held.address}/{held.prefix_length}", "dev", "eth0", *_nodad(held))
+    return guest
+
+
+def _nodad(held: PortAddress) -> tuple[str, ...]:
+    return ("nodad",) if ":" in held.address else ()
+
+
+def dual_stack(uid: str, number: int, host: Host, *groups: str) -> HostPort:
+    made = port(uid, f"10.10.0.{number}", host, groups=groups)
+    return replace(made, addresses=(*made.addresses, PortAddress(f"fd00:10::{number}", "subnet-6", 64)))
+
+
+@pytest.fixture
+async def guests(lab: Lab) -> Guests:
+    described = with_groups(
+        network(
+            1,
+            dual_stack("a", 11, lab.one, "allow-all"),
+            dual_stack("b", 12, lab.two, "web"),
+            dual_stack("c", 13, lab.one, "web"),
+        ),
+        group("web", *EVERYTHING_OUT),
+    )
+    a = await boot(lab.one, described, "a")
+    b = await boot(lab.two, described, "b")
+    c = await boot(lab.one, described, "c")
+    return Guests(lab, described, a, b, c)
+
+
+async def test_nothing_comes_in_that_no_rule_allows_and_answers_always_do(guests: Guests) -> None:
+    here = datagrams(guests.a, "10.10.0.11", 5000)
+    for guest, address in ((guests.b, "10.10.0.12"), (guests.c, "10.10.0.13")):
+        assert not await guests.a.pings(address)
+        assert await guest.pings("10.10.0.11")
+        there = datagrams(guest, address, 5000)
+        assert not await here.reaches(there, b"unasked")
+        assert await there.reaches(here, b"question")
+        assert await here.reaches(there, b"answer")
+        await connect(guest, guests.a, "10.10.0.11", 80)
+        with pytest.raises(TimeoutError):
+            await connect(guests.a, guest, address, 80)
+
+
+@pytest.mark.parametrize(
+    ("rule", "passes", "is_refused"),
+    [
+        (SecurityRule(IN, V4, UDP, 53), 53, 54),
+        (SecurityRule(IN, V4, UDP, 50, 60), 60, 61),
+        (SecurityRule(IN, V4, UDP, 53, 53, "10.10.0.8/29"), 53, 54),
+        (SecurityRule(IN, V4, UDP), 9, None),
+        (SecurityRule(IN, V4), 9, None),
+        (SecurityRule(IN, V4, UDP, 53, 53, "10.10.0.16/28"), None, 53),
+        (SecurityRule(IN, V6, UDP), None, 53),
+        (SecurityRule(IN, V4, TCP), None, 53),
+        (SecurityRule(IN, V4, UDP, 53, remote_group="allow-all"), 53, 54),
+        (SecurityRule(IN, V4, remote_group="web"), None, 53),
+    ],
+    ids=repr,
+)
+async def test_what_comes_in_is_what_a_rule_says(
+    guests: Guests, rule: SecurityRule, passes: int | None, is_refused: int | None
+) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, rule)
+    sender = datagrams(guests.a, "10.10.0.11", 4000)
+    for guest, address in ((guests.b, "10.10.0.12"), (guests.c, "10.10.0.13")):
+        for number, expected in ((passes, True), (is_refused, False)):
+            if number is not None:
+                receiver = datagrams(guest, address, number)
+                assert await sender.reaches(receiver) == expected
+
+
+async def test_what_goes_out_is_what_a_rule_says(guests: Guests) -> None:
+    await guests.set_rules(
+        SecurityRule(OUT, V4, UDP, 53, 53, "10.10.0.11/32"), SecurityRule(OUT, V4, ICMP, 8, remote_group="allow-all")
+    )
+    receivers = {number: datagrams(guests.a, "10.10.0.11", number) for number in (53, 54)}
+    for guest, address, other in ((guests.b, "10.10.0.12", "10.10.0.13"), (guests.c, "10.10.0.13", "10.10.0.12")):
+        sender = datagrams(guest, address, 4000)
+        assert await sender.reaches(receivers[53])
+        assert not await sender.reaches(receivers[54])
+        assert await guest.pings("10.10.0.11")
+        assert not await guest.pings(other)
+
+
+async def test_a_type_of_icmp_is_allowed_by_itself(guests: Guests) -> None:
+    await guests.set_rules(SecurityRule(IN, V4, ICMP, 13))
+    assert not await guests.a.pings("10.10.0.12")
+    await guests.set_rules(SecurityRule(IN, V4, ICMP, 8, 0))
+    assert await guests.a.pings("10.10.0.12")
+
+
+async def test_other_protocols_are_known_by_their_numbers(guests: Guests) -> None:
+    await guests.set_rules(SecurityRule(IN, V4, 132, 7000), SecurityRule(IN, V4, 47))
+    listing = guests.lab.two.in_tenants("nft", "list", "table", "inet", "nephos")
+    assert " . sctp . 7000 . 0.0.0.0/0" in listing.replace("0x00001b58", "7000")
+    assert " . gre . 0.0.0.0/0" in listing
+
+
+async def test_ipv6_is_filtered_as_ipv4_is(guests: Guests) -> None:
+    sender = datagrams(guests.a, "fd00:10::11", 4000)
+    receiver = datagrams(guests.b, "fd00:10::12", 53)
+    assert not await sender.reaches(receiver)
+    assert not await guests.a.pings("fd00:10::12")
+    assert await guests.b.pings("fd00:10::11"), "neighbour discovery passes, and what was asked for comes in"
+    await guests.set_rules(
+        *EVERYTHING_OUT,
+        SecurityRule(IN, V6, UDP, 53, 53, "fd00:10::/64"),
+        SecurityRule(IN, V6, ICMPV6, 128, remote_group="allow-all"),
+    )
+    assert await sender.reaches(receiver)
+    assert await guests.a.pings("fd00:10::12")
+    await eventually(lambda: guests.a.pings(f"{link_local(guests.b.mac)}%eth0"))
+    await connect(guests.b, guests.a, "fd00:10::11", 80)
+    with pytest.raises(TimeoutError):
+        await connect(guests.a, guests.b, "fd00:10::12", 80)
+
+
+async def test_members_of_a_group_come_and_go(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP, remote_group="web"))
+    assert await guests.c.pings("10.10.0.12")
+    assert await guests.b.pings("10.10.0.13")
+    assert not await guests.a.pings("10.10.0.12")
+    await guests.set_port(replace(guests.port("a"), security_groups=("allow-all", "web")))
+    assert await guests.a.pings("10.10.0.12")
+    await guests.set_port(replace(guests.port("a"), security_groups=("allow-all",)))
+    assert not await guests.a.pings("10.10.0.12")
+
+
+async def test_a_member_behind_a_router_is_known_by_its_address(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, UDP, remote_group="far"))
+    pair = (AddressPair("10.20.0.5", guests.port("a").mac),)
+    await guests.set_port(replace(guests.port("a"), address_pairs=pair))
+    await guests.a.run("ip", "addr", "add", "10.20.0.5/32", "dev", "eth0")
+    sender, receiver = datagrams(guests.a, "10.20.0.5", 4000), datagrams(guests.b, "10.10.0.12", 53)
+    assert not await sender.reaches(receiver)
+    await guests.apply(replace(guests.network, routed_members=(GroupMember("10.20.0.5", ("far", "x")),)))
+    assert not await sender.reaches(receiver), "an address that a port here may use is of that port's groups"
+    await guests.set_port(replace(guests.port("a"), security_groups=(), port_security=False, address_pairs=()))
+    assert await sender.reaches(receiver)
+
+
+async def test_a_rule_that_goes_cuts_its_flows_and_no_others(guests: Guests) -> None:
+    ssh, web = SecurityRule(IN, V4, TCP, 22), SecurityRule(IN, V4, TCP, 80)
+    chat = SecurityRule(IN, V4, UDP, 5000)
+    await guests.set_rules(*EVERYTHING_OUT, ssh, web, chat)
+    here = datagrams(guests.a, "10.10.0.11", 4000)
+    for guest, address in ((guests.b, "10.10.0.12"), (guests.c, "10.10.0.13")):
+        cut = await connect(guests.a, guest, address, 22)
+        kept = await connect(guests.a, guest, address, 80)
+        own = await connect(guest, guests.a, "10.10.0.11", 443)
+        there = datagrams(guest, address, 5000)
+        assert await here.reaches(there)
+        assert await there.reaches(here)
+        await guests.set_rules(*EVERYTHING_OUT, web)
+        for connection in (kept, own):
+            assert await connection.carries(b"1")
+            assert await connection.carries(b"2", answer=True)
+        assert not await cut.carries(b"more")
+        assert not await cut.carries(b"still there?", answer=True), "answers of a cut flow do not revive it"
+        assert not await here.reaches(there, b"again")
+        assert not await there.reaches(here, b"and back")
+        await guests.set_rules(*EVERYTHING_OUT, ssh, web, chat)
+        assert await here.reaches(there, b"allowed again")
+        assert await there.reaches(here, b"and answered")
+
+
+async def test_a_port_that_leaves_a_group_loses_what_the_group_allowed(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, TCP, remote_group="allow-all"))
+    connection = await connect(guests.a, guests.b, "10.10.0.12", 80)
+    assert await connection.carries(b"1")
+    await guests.set_port(replace(guests.port("b"), security_groups=()))
+    assert not await connection.carries(b"2")
+    await guests.set_port(replace(guests.port("b"), security_groups=("web",)))
+    assert await connection.carries(b"3")
+    await guests.set_port(replace(guests.port("a"), security_groups=("allow-all", "web")))
+    assert await connection.carries(b"4"), "it still is in the group that the rule names"
+
+
+async def test_flows_of_a_port_that_is_gone_are_gone(guests: Guests) -> None:
+    host, zone = guests.lab.one, _zone(guests.lab.one)
+    assert await guests.c.pings("10.10.0.11")
+    assert await guests.b.pings("10.10.0.11")
+    assert {flow.source for flow in _flows(host, zone)} >= {"10.10.0.12", "10.10.0.13"}
+    guests.c.unplug()
+    await host.driver.unplug("c")
+    await guests.apply(replace(guests.network, ports=guests.network.ports[:2]))
+    sources = {flow.source for flow in _flows(host, zone)}
+    assert "10.10.0.13" not in sources
+    assert "10.10.0.12" in sources
+
+
+async def test_flows_of_a_network_that_is_gone_are_gone(guests: Guests) -> None:
+    host, zone = guests.lab.one, _zone(guests.lab.one)
+    assert await guests.c.pings("10.10.0.11")
+    assert _flows(host, zone)
+    await host.driver.remove("network-1")
+    assert not _flows(host, zone)
+
+
+def _zone(host: Host) -> int:
+    numbers = host.driver._worker._kernel.tables._numbering.networks
+    return numbers.number(network_names("network-1", "nephos").bridge)
+
+
+def _flows(host: Host, zone: int) -> list[Flow]:
+    def read() -> list[Flow]:
+        table = FlowTable()
+        try:
+            return [tracked.flow for tracked in table.flows(zone)]
+        finally:
+            table.close()
+
+    return inside(host.tenants, read)
+
+
+async def test_one_rule_more_is_one_transaction_of_one_element(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[str] = []
+    commit = Tables._commit
+
+    def recording(tables: Tables, commands: str) -> None:
+        commits.append(commands)
+        commit(tables, commands)
+
+    monkeypatch.setattr(Tables, "_commit", recording)
+    await guests.lab.two.driver.apply(
+        with_groups(guests.network, group("web", *EVERYTHING_OUT, SecurityRule(IN, V4, TCP, 22)))
+    )
+    assert len(commits) == 1
+    assert commits[0].count("concat") == 1
+
+
+async def test_flows_of_networks_with_the_same_addresses_never_meet(guests: Guests) -> None:
+    lab = guests.lab
+    other = replace(
+        network(2, port("x", "10.10.0.11", lab.one, groups=()), port("y", "10.10.0.13", lab.one, groups=())),
+        security_groups=(),
+    )
+    x, y = await boot(lab.one, other, "x"), await boot(lab.one, other, "y")
+    there = datagrams(guests.c, "10.10.0.13", 5000)
+    here = datagrams(guests.a, "10.10.0.11", 5000)
+    assert await there.reaches(here)
+    assert await here.reaches(there)
+    asked, asking = datagrams(y, "10.10.0.13", 5000), datagrams(x, "10.10.0.11", 5000)
+    assert not await asking.reaches(asked), "the same flow is allowed in the other network, and only there"
+    assert not await asked.reaches(asking)
+
+
+async def test_a_restart_of_the_driver_keeps_flows_and_numbers(guests: Guests) -> None:
+    connection = await connect(guests.b, guests.a, "10.10.0.11", 80)
+    host = guests.lab.one
+    before = host.in_tenants("nft", "list", "maps", "inet")
+    await host.driver.close()
+    assert await connection.carries(b"while nobody looks")
+    await host.start()
+    await host.driver.apply(guests.network)
+    assert await connection.carries(b"and after")
+    assert await connection.carries(b"both ways", answer=True)
+    assert host.in_tenants("nft", "list", "maps", "inet") == before
+    worker = host.driver._worker
+    assert not await host.driver._run(lambda: worker.plan(guests.network))
+
+
+async def test_a_rule_that_went_while_the_driver_was_away_cuts_its_flows(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, TCP, 22))
+    connection = await connect(guests.a, guests.b, "10.10.0.12", 22)
+    await guests.lab.two.driver.close()
+    await guests.lab.two.start()
+    await guests.set_rules(*EVERYTHING_OUT)
+    assert not await connection.carries(b"more")
+
+
+async def test_a_port_without_any_group_gets_addresses_and_metadata_and_nothing_else(lab: Lab) -> None:
+    described = network(1, port("a", "10.10.0.11", lab.one, groups=()), port("b", "10.10.0.12", lab.one))
+    a = await lab.one.boot(described, described.ports[0])
+    b = await lab.one.boot(described, described.ports[1])
+    assert (await a.dhcp())["ip"] == "10.10.0.11"
+    await b.dhcp()
+    code, _ = await a.run("curl", "-sf", "-m2", "http://169.254.169.254/openstack")
+    assert code == 0
+    assert "10.10.0.12" in await a.resolve("b", "10.10.0.254")
+    assert not await a.pings("10.10.0.12")
+    assert not await b.pings("10.10.0.11")
+
+
+async def test_a_port_may_use_the_addresses_that_its_pairs_name(guests: Guests) -> None:
+    a = guests.port("a")
+    for address in ("10.10.0.100", "10.99.3.4"):
+        await guests.a.run("ip", "addr", "add", f"{address}/32", "dev", "eth0")
+        await guests.b.run("ip", "route", "replace", address, "dev", "eth0")
+        await guests.b.run("ip", "neigh", "replace", address, "lladdr", a.mac, "dev", "eth0")
+        assert not await guests.a.pings("10.10.0.12", "-I", address)
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP, remote_group="allow-all"))
+    pairs = (
+        AddressPair("10.10.0.100/32", a.mac),
+        AddressPair("10.99.0.0/16", a.mac),
+        AddressPair("10.99.3.0/24", a.mac),
+    )
+    await guests.set_port(replace(a, address_pairs=pairs))
+    assert await guests.a.pings("10.10.0.12", "-I", "10.10.0.100"), "a single address is a member of the port's groups"
+    assert not await guests.a.pings("10.10.0.12", "-I", "10.99.3.4"), "a whole network is not"
+    assert await guests.b.pings("10.99.3.4")
+    await guests.set_port(a)
+    assert not await guests.b.pings("10.99.3.4")
+
+
+async def test_a_port_may_use_the_macs_that_its_pairs_name(guests: Guests) -> None:
+    virtual = "00:00:5e:00:01:07"
+    await guests.set_port(replace(guests.port("a"), address_pairs=(AddressPair("10.10.0.100", virtual),)))
+    await guests.a.run("ip", "link", "set", "eth0", "address", virtual)
+    await guests.a.run("ip", "addr", "add", "10.10.0.100/24", "dev", "eth0")
+    await guests.b.run("ip", "neigh", "replace", "10.10.0.100", "lladdr", virtual, "dev", "eth0")
+    assert await guests.b.pings("10.10.0.100")
+
+
+async def test_a_port_without_port_security_says_what_it_wants(guests: Guests) -> None:
+    await guests.set_port(replace(guests.port("a"), security_groups=(), port_security=False))
+    await guests.a.run("ip", "addr", "add", "10.10.0.77/24", "dev", "eth0")
+    await guests.b.run("ip", "neigh", "replace", "10.10.0.77", "lladdr", guests.a.mac, "dev", "eth0")
+    assert await guests.b.pings("10.10.0.77")
+    assert await guests.b.pings("10.10.0.11")
+    await guests.a.run("ip", "link", "set", "eth0", "address", "52:54:00:99:99:99")
+    sender = datagrams(guests.a, "10.10.0.11", 4000)
+    receiver = datagrams(guests.c, "10.10.0.13", 53)
+    assert not await sender.reaches(receiver), "others are still filtered"
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4))
+    assert await sender.reaches(receiver)
+
+
+async def test_nothing_passes_a_port_that_is_switched_off(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4))
+    connection = await connect(guests.a, guests.c, "10.10.0.13", 80)
+    await guests.set_port(replace(guests.port("c"), is_enabled=False))
+    assert not await connection.carries(b"1")
+    assert not await connection.carries(b"2", answer=True)
+    assert not await guests.c.pings("10.10.0.254")
+    await guests.set_port(replace(guests.port("c"), is_enabled=True))
+    await eventually(lambda: guests.c.pings("10.10.0.254"))
+    assert await connection.carries(b"3")
+
+
+async def test_where_bridged_packets_are_kept_from_the_filters_nothing_passes_and_the_sweep_repairs_it(
+    guests: Guests,
+) -> None:
+    host = guests.lab.two
+    assert await guests.b.pings("10.10.0.11")
+    for name in ("iptables", "ip6tables"):
+        host.in_tenants("sysctl", "-qw", f"net.bridge.bridge-nf-call-{name}=0")
+    assert not await guests.b.pings("10.10.0.11")
+    assert not await guests.a.pings("10.10.0.12")
+    assert not await guests.a.pings("fd00:10::12")
+    await host.driver._sweep()
+    assert await guests.b.pings("10.10.0.11")
+    assert not await guests.a.pings("10.10.0.12")
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        ("nft", "delete", "table", "inet", "nephos"),
+        ("nft", "flush", "set", "inet", "nephos", "egress_ipv4"),
+        ("nft", "flush", "map", "inet", "nephos", "device_zone"),
+        ("nft", "flush", "map", "bridge", "nephos", "device_mark"),
+        ("nft", "flush", "chain", "inet", "nephos", "to_port"),
+    ],
+    ids=" ".join,
+)
+async def test_rules_that_somebody_breaks_are_told_and_repaired(guests: Guests, sabotage: tuple[str, ...]) -> None:
+    host = guests.lab.two
+    host.changed.clear()
+    host.in_tenants(*sabotage)
+
+    async def told() -> bool:
+        return bool(host.changed)
+
+    await eventually(told)
+    await host.driver.apply(guests.network)
+    assert await guests.b.pings("10.10.0.11")
+    assert not await guests.a.pings("10.10.0.12")
+
+
+async def test_fragments_are_judged_as_the_packet_that_they_are_of(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, UDP, 53))
+    sender = datagrams(guests.a, "10.10.0.11", 4000)
+    for number, expected in ((53, True), (54, False)):
+        receiver = datagrams(guests.b, "10.10.0.12", number)
+        sender.socket.sendto(b"x" * 4000, receiver.socket.getsockname())
+        assert await _hears_bytes(receiver.socket, 4000) == expected
+
+
+async def _hears_bytes(receiver: socket.socket, size: int) -> bool:
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return len(await asyncio.get_running_loop().sock_recv(receiver, 65_536)) == size
+    except TimeoutError:
+        return False
