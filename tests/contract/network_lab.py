@@ -223,6 +223,11 @@ class Host:
             ["nsenter", f"--net={self.tenants}", *command], check=True, capture_output=True, text=True
         ).stdout
 
+    def in_host(self, *command: str) -> str:
+        return subprocess.run(
+            ["nsenter", f"--net={self.namespace}", *command], check=True, capture_output=True, text=True
+        ).stdout
+
 
 @dataclass
 class Lab:

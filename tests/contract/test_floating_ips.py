@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import Lab, inside, network, port
+from contract.network_lab import PROVIDER_BRIDGE, Lab, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -31,6 +31,7 @@ from contract.router_lab import (
 from nephos_agent.network.linux_abilities import probe
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import PortAddress, ProviderSegment, RouterGateway
+from nephos_agent.network.names import network_names
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.network import SegmentType
@@ -196,6 +197,64 @@ async def test_the_service_of_a_providers_network_stays_on_its_host(router_lab: 
     served = there.subnets[0].model_copy(update={"dhcp": True, "service_address": "203.0.113.2"})
     await router_lab.one.driver.apply(replace(there, subnets=(served, *there.subnets[1:])))
     assert not await internet.pings("203.0.113.2")
+
+
+async def test_the_hosts_own_firewall_is_never_met(cloud: Cloud, internet: Outside) -> None:
+    for host in (cloud.lab.one, cloud.lab.two):
+        host.in_host("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1")
+        host.in_host("nft", "add", "table", "inet", "firewall")
+        for hook in ("forward", "input"):
+            host.in_host(
+                "nft", f"add chain inet firewall {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            )
+        host.in_host("nft", "add", "rule", "inet", "firewall", "input", "udp dport 4789 accept")
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
+    for guest in cloud.guests.values():
+        for address in (A, B, FAR_AWAY, "203.0.113.21", "203.0.113.22"):
+            assert await guest.pings(address), (guest, address)
+    for address in ("203.0.113.21", "203.0.113.22", ROUTER_ADDRESS):
+        assert await internet.pings(address), address
+        _, output = await internet.run("ping", "-c3", "-i0.2", address)
+        assert "DUP" not in output
+    for host in (cloud.lab.one, cloud.lab.two):
+        assert "203.0.113.2" not in host.in_host("nft", "list", "ruleset")
+
+
+async def test_a_host_with_an_address_on_the_providers_bridge_meets_floating_ips_too(
+    cloud: Cloud, internet: Outside
+) -> None:
+    cloud.lab.one.in_host("ip", "addr", "add", "203.0.113.2/24", "dev", PROVIDER_BRIDGE)
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
+    for address in ("203.0.113.21", "203.0.113.22", INTERNET):
+        output = await asyncio.to_thread(cloud.lab.one.in_host, "ping", "-c2", "-i0.2", "-W1", address)
+        assert " 0% packet loss" in output, output
+        assert "DUP" not in output, output
+    assert await cloud.guests["b"].pings("203.0.113.2")
+
+
+@pytest.mark.parametrize(
+    "sabotage",
+    [
+        ("nft", "delete", "table", "netdev", "{uplink}"),
+        ("nft", "delete", "table", "bridge", "{uplink}"),
+        ("ip", "link", "set", "{uplink}", "nomaster"),
+        ("ip", "link", "set", "{uplink}", "down"),
+        ("ip", "link", "set", PROVIDER_BRIDGE, "promisc", "off"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+async def test_a_sweep_repairs_what_somebody_breaks_of_an_uplink(
+    cloud: Cloud, internet: Outside, sabotage: tuple[str, ...]
+) -> None:
+    wide = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide)
+    uplink = network_names(PUBLIC, "nephos").uplink_outer
+    cloud.lab.one.in_host(*(word.format(uplink=uplink) for word in sabotage))
+    await cloud.lab.one.driver._sweep()
+    assert PUBLIC in cloud.lab.one.changed
+    await cloud.carry(wide)
+    assert await cloud.guests["a"].pings(FAR_AWAY)
+    assert await internet.pings(ROUTER_ADDRESS)
 
 
 async def test_a_network_that_the_host_does_not_reach_is_refused_with_a_sentence(router_lab: Lab) -> None:

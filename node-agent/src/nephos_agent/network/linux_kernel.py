@@ -80,6 +80,7 @@ class Kernel:
 
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
+        self.uplinks.close()
         self.host.close()
         self.tenants.close()
         self.neighbours.close()

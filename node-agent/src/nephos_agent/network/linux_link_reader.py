@@ -18,7 +18,7 @@ from typing import Final
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC, IFF_UP
 
 from nephos_agent.network.netlink_codec import attribute, attributes, message, messages
 
@@ -89,6 +89,7 @@ class Link:
     lower: int | None = None
     """The device that it is based on, in the namespace where it was made."""
     vlan_id: int | None = None
+    is_promiscuous: bool = False
 
 
 class LinkReader:
@@ -162,6 +163,7 @@ def read_link(payload: memoryview) -> Link:
         local=str(ip_address(local)) if local else None,
         lower=_number(found.get(_IFLA_LINK)),
         vlan_id=_number(data.get(_VLAN_ID)) if kind == "vlan" else None,
+        is_promiscuous=bool(flags & IFF_PROMISC),
     )
 
 

@@ -6,8 +6,11 @@ import errno
 from typing import Final
 
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC
 
+from nephos_agent.network import uplink_tables
 from nephos_agent.network.facts import Uplink
+from nephos_agent.network.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux_link_reader import UPLINK_PORT, Link
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_services import set_sysctls
@@ -29,6 +32,11 @@ class Uplinks:
         self._host = host
         self._tenants = tenants
         self._namespace = namespace
+        self._nft = Nftables()
+
+    def close(self) -> None:
+        """Close what was opened; uplinks stay."""
+        self._nft.close()
 
     def make(self, fact: Uplink) -> None:
         """Make the uplink so: a cable to the provider's bridge, or where frames have a tag, a device that strips it.
@@ -48,19 +56,38 @@ class Uplinks:
 
     def remove(self, fact: Uplink) -> None:
         """Remove the uplink, both ends of it."""
+        self._nft.run(uplink_tables.removal(self._outer(fact.network_uid)))
         self._tenants.delete(fact.device)
 
     def observe(self, link: Link, network_uid: str, bridge: str) -> Uplink:
         """Return the uplink as it is found; ``bridge`` is what it is a port of."""
         is_cable = link.kind == "veth"
-        outer = self._host.get(network_names(network_uid, self._settings.namespace_prefix).uplink_outer)
+        outer = self._host.get(self._outer(network_uid))
         index = outer.master if is_cable and outer else link.lower
         found = (name for name, device in self._settings.provider_bridges.items() if self._is(device, index))
-        intact = link.is_up and link.port_flags == UPLINK_PORT and (not is_cable or bool(outer and outer.is_up))
+        intact = link.is_up and link.port_flags == UPLINK_PORT and (not is_cable or self._is_passing(outer))
         return Uplink(link.name, network_uid, bridge, next(found, ""), link.vlan_id, link.mtu, intact)
 
+    def _is_passing(self, outer: Link | None) -> bool:
+        """Tell whether the outer end is up, and frames go between it and the provider's bridge."""
+        if outer is None or not outer.is_up:
+            return False
+        provider = next((link for link in self._host.all() if link.index == outer.master), None)
+        return bool(provider and provider.is_promiscuous) and all(
+            self._has_table(family, outer.name) for family in uplink_tables.FAMILIES
+        )
+
+    def _has_table(self, family: str, name: str) -> bool:
+        try:
+            self._nft.run(f"list table {family} {name}")
+        except NftablesError as error:
+            if error.is_missing:
+                return False
+            raise
+        return True
+
     def _make_cable(self, fact: Uplink, provider: Link) -> None:
-        name = network_names(fact.network_uid, self._settings.namespace_prefix).uplink_outer
+        name = self._outer(fact.network_uid)
         if not (self._host.get(name) and self._tenants.get(fact.device)):
             self._tenants.delete(fact.device)
             self._host.delete(name)
@@ -70,6 +97,8 @@ class Uplinks:
         outer = self._host.claim(name, self._mark(fact.network_uid))
         set_sysctls({f"net/ipv6/conf/{name}/disable_ipv6": "1"})
         self._host.set(outer.index, mtu=fact.mtu, master=provider.index, state="up")
+        self._host.set(provider.index, flags=IFF_PROMISC, change=IFF_PROMISC)
+        self._nft.run(uplink_tables.tables(name, provider.name, provider.mac))
 
     def _make_tagged(self, fact: Uplink, vlan_id: int, provider: Link) -> None:
         try:
@@ -101,6 +130,9 @@ class Uplinks:
                 reason="ProviderBridgeMissing",
             )
         return link
+
+    def _outer(self, network_uid: str) -> str:
+        return network_names(network_uid, self._settings.namespace_prefix).uplink_outer
 
     def _is(self, device: str, index: int | None) -> bool:
         link = self._host.get(device)

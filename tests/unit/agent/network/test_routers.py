@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephos_agent.network import router_advertiser, router_nat
+from nephos_agent.network import router_advertiser, router_nat, uplink_tables
 from nephos_agent.network.facts import Dnsmasq, GuardElement, Key
 from nephos_agent.network.linux_announce import advertisement, answered, arp_frame
 from nephos_agent.network.model import HostFloatingIP, HostRouter, RouterGateway, RouterLeg, RouterNeighbour
@@ -237,6 +237,15 @@ _ROUTERS = st.builds(
 @given(_ROUTERS, _ROUTERS)
 def test_a_plan_leads_from_any_router_to_any_other(before: HostRouter, after: HostRouter) -> None:
     assert carried_out(plan(facts(after), facts(before)), facts(before)) == facts(after)
+
+
+# The way past the host's own firewall
+
+
+def test_an_uplink_passes_the_hosts_firewall_by_these_tables() -> None:
+    rendered = uplink_tables.tables("nuh0123", "br-ex", "52:54:00:00:00:01")
+    assert rendered == (GOLDEN / "uplink.nft").read_text()
+    assert rendered.startswith(uplink_tables.removal("nuh0123"))
 
 
 # Announcements
