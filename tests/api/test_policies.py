@@ -113,6 +113,22 @@ class TestPortFieldsOfTheOperator:
         api.remove(body)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"portSecurity": False, "securityGroups": []}, {"allowedAddressPairs": [{"address": "10.10.0.9"}]}],
+    ids=str,
+)
+def test_nobody_gets_around_the_filters_on_a_network_of_the_catalog(api: Api, change: dict[str, Any]) -> None:
+    body = manifest("Port", {"network": "lab"})
+    api.create(body).accepted()
+    try:
+        api.patch(body, {"spec": {"networkNamespace": "nephos-catalog"}}, user=OPERATOR).accepted()
+        api.patch(body, {"spec": change}, user=TENANT).refused("Networks of your own")
+        api.patch(body, {"spec": {"portSecurity": True, "securityGroups": []}}, user=TENANT).accepted()
+    finally:
+        api.remove(body)
+
+
 class TestCatalog:
     SPEC: ClassVar = {"source": {"url": "file:///srv/images/a.qcow2"}, "format": "qcow2"}
 

@@ -443,6 +443,16 @@ def test_an_immutable_field_can_neither_be_changed_nor_set_nor_removed_later(
         api.remove(body)
 
 
+def test_a_mac_address_stays_once_it_is_there(api: Api) -> None:
+    body = manifest("Port", {"network": "blue"})
+    api.create(body).accepted()
+    try:
+        api.patch(body, {"spec": {"macAddress": "52:54:00:00:00:01"}}).accepted()
+        api.patch(body, {"spec": {"macAddress": None}}).refused("spec.macAddress", "can't be taken away")
+    finally:
+        api.remove(body)
+
+
 NIC = {"name": "net0", "network": "blue"}
 
 

@@ -68,7 +68,7 @@ class PortSpec(ApiModel):
     """What the port is. From ``networkNamespace`` on, fields are the operator's; tenants who set them are refused."""
 
     network: Annotated[Name, immutable("spec.network")]
-    """The Network in the same namespace."""
+    """The Network in the same namespace, or a shared one in nephos-catalog."""
     addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16), immutable("spec.addresses")] = ()
     """Addresses that the port asks for; absent means a free one of each IP version that the Network has."""
     mac_address: Annotated[MacAddress | None, fixed_once_set("spec.macAddress")] = None
@@ -148,6 +148,12 @@ class Port(Resource):
             " || (has(self.securityGroups) && self.securityGroups.size() == 0)",
             "spec.portSecurity: false leaves nothing to filter by; set spec.securityGroups to []",
             field_path=".securityGroups",
+        ),
+        rule(
+            "!has(oldSelf.macAddress) || has(self.macAddress)",
+            "spec.macAddress can't be taken away; delete the Port and make it anew",
+            field_path=".macAddress",
+            reason="FieldValueForbidden",
         ),
     ]
     status: PortStatus = PortStatus()
