@@ -38,9 +38,17 @@ def group_names(names: Names) -> tuple[str, ...]:
     return (DEFAULT,) if names is None else tuple(dict.fromkeys(names))
 
 
+def group_places(namespace: str | None, name: str) -> tuple[Key, ...]:
+    """Return where a group of that name may be, the first place first."""
+    own = Key(SecurityGroup.info.kind, namespace, name)
+    if name == DEFAULT or namespace == CATALOG_NAMESPACE:
+        return (own,)
+    return own, Key(SecurityGroup.info.kind, CATALOG_NAMESPACE, name)
+
+
 def group_keys(namespace: str | None, names: Names) -> frozenset[Key]:
     """Return where groups of those names may lie, found or not."""
-    return frozenset(key for name in group_names(names) for key in _places(namespace, name))
+    return frozenset(key for name in group_names(names) for key in group_places(namespace, name))
 
 
 def port_groups(port: Port, network: Network | None, store: Store) -> Groups:
@@ -96,23 +104,16 @@ def _pinned(reference: SecurityGroupReference | None, store: Store) -> SecurityG
 
 
 def _look_up(namespace: str | None, name: str, field: str, store: Store) -> SecurityGroupReference | Waits:
-    for key in _places(namespace, name):
+    for key in group_places(namespace, name):
         group = store.security_groups.find(key)
         if group is None:
             continue
         if group.is_deleting:
             return Waits("SecurityGroupDeleting", f"{key}, which {field} names, is being deleted; name another")
         return _reference(group)
-    places = " nor in ".join(str(key.namespace) for key in _places(namespace, name))
+    places = " nor in ".join(str(key.namespace) for key in group_places(namespace, name))
     said = f"it is neither in namespace {places}" if " nor " in places else f"it is not in namespace {places}"
     return Waits("NoSecurityGroup", f"waits for the SecurityGroup {name}, which {field} names: {said}")
-
-
-def _places(namespace: str | None, name: str) -> tuple[Key, ...]:
-    own = Key(SecurityGroup.info.kind, namespace, name)
-    if name == DEFAULT or namespace == CATALOG_NAMESPACE:
-        return (own,)
-    return own, Key(SecurityGroup.info.kind, CATALOG_NAMESPACE, name)
 
 
 def _reference(group: SecurityGroup) -> SecurityGroupReference:

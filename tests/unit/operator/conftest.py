@@ -284,7 +284,8 @@ class World:
 
     async def patch(self, kind: type[R], name: str, namespace: str = "demo", **spec: Any) -> None:
         """Change fields of the spec, as ``kubectl patch`` does."""
-        path = f"/apis/nephos.cloud/v1alpha1/namespaces/{namespace}/{kind.info.plural}/{name}"
+        place = f"namespaces/{namespace}/" if kind.info.namespaced else ""
+        path = f"/apis/nephos.cloud/v1alpha1/{place}{kind.info.plural}/{name}"
         await self.kube.raw("PATCH", path, body={"spec": spec})
         await self.settle()
 

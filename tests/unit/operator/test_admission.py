@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nephos_api.resources import KINDS, Network, Server, ServerGroup, Subnet
+from nephos_api.resources import KINDS, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
 from nephos_operator.admission.cloud import Cloud
 from nephos_operator.admission.handlers import KINDS as REVIEWED
 from nephos_operator.admission.handlers import judge
@@ -185,3 +185,125 @@ def test_the_chart_sends_every_kind_that_is_reviewed_and_no_deletion() -> None:
         assert "DELETE" not in webhook["rules"][0]["operations"]
         assert webhook["failurePolicy"] == "Ignore"
         assert "nephos-system" in webhook["matchConditions"][0]["expression"]
+
+
+async def asks_to_change(cloud: World, kind: str, name: str, **spec: Any) -> str | None:
+    """Return what the webhook says to ``kubectl patch``."""
+    held = await cloud.get(KIND_BY_NAME[kind], name)
+    body = {"metadata": {"name": name, "namespace": "demo", "uid": held.uid}, "spec": held.spec.to_wire() | spec}
+    return judge(KIND_BY_NAME[kind], body, "UPDATE", Cloud(cloud.store, cloud.addresses))
+
+
+RULE = {"direction": "Ingress"}
+
+
+async def test_groups_and_their_rules_have_a_limit(world: World) -> None:
+    await world.add_project(securityGroups=2, securityGroupRules=7)
+    await world.settle()
+    assert asks(world, "SecurityGroup", rules=[RULE]) is None  # beside the default group, which has four
+    sentence = asks(world, "SecurityGroup", rules=[RULE, RULE])
+    assert sentence is not None
+    assert "spec.quota.securityGroupRules" in sentence
+    await world.make(SecurityGroup, "web", "demo", rules=[RULE])
+    await world.settle()
+    sentence = asks(world, "SecurityGroup", rules=[], defaultRules=[])
+    assert sentence is not None
+    assert "allows 2 securityGroups" in sentence
+    sentence = await asks_to_change(world, "SecurityGroup", "web", rules=[RULE, RULE])
+    assert sentence is not None
+    assert "spec.quota.securityGroupRules" in sentence
+    await world.patch(Project, "demo", quota={"securityGroupRules": 1})
+    assert await asks_to_change(world, "SecurityGroup", "web", rules=[]) is None
+
+
+async def test_a_group_that_is_being_deleted_takes_no_new_ports(cloud: World) -> None:
+    await cloud.make(SecurityGroup, "web", "demo")
+    await cloud.settle()
+    await cloud.add_server("one", securityGroups=["web"])
+    await cloud.add_server("two")
+    await cloud.make(Port, "vip", "demo", network="blue")
+    await cloud.kube.delete(SecurityGroup, "web", "demo")
+    await cloud.settle()
+    for sentence in (
+        asks_server(cloud, securityGroups=["default", "web"]),
+        asks(cloud, "Port", network="blue", securityGroups=["web"]),
+        await asks_to_change(cloud, "Server", "two", securityGroups=["web"]),
+        await asks_to_change(cloud, "Port", "vip", securityGroups=["web"]),
+    ):
+        assert sentence is not None
+        assert sentence.startswith("spec.securityGroups: SecurityGroup demo/web is being deleted")
+    assert await asks_to_change(cloud, "Server", "one", securityGroups=["web", "default"]) is None
+
+
+async def test_a_mac_address_in_use_on_the_network_is_refused(cloud: World) -> None:
+    await cloud.add_network("red", "10.1.0.0/24")
+    await cloud.make(Port, "vip", "demo", network="blue", macAddress="52:54:00:12:34:56")
+    await cloud.settle()
+    sentence = asks(cloud, "Port", network="blue", macAddress="52:54:00:12:34:56")
+    assert sentence is not None
+    assert "spec.macAddress: 52:54:00:12:34:56 is in use by Port demo/vip" in sentence
+    assert asks(cloud, "Port", network="red", macAddress="52:54:00:12:34:56") is None
+
+
+async def test_a_port_that_stays_another_servers_is_refused(cloud: World) -> None:
+    await cloud.make(Port, "vip", "demo", network="blue")
+    await cloud.settle()
+    vip = {"name": "net1", "network": "blue", "port": "vip"}
+    await cloud.add_server("one", networks=[vip])
+    await cloud.add_server("two")
+    sentence = asks_server(cloud, networks=[vip])
+    assert sentence is not None
+    assert "spec.networks[net1].port: Port demo/vip is in use by Server demo/one" in sentence
+    sentence = await asks_to_change(cloud, "Server", "two", networks=[{"network": "blue"}, vip])
+    assert sentence is not None
+    assert await asks_to_change(cloud, "Server", "one", metadata={"a": "b"}) is None
+    await cloud.patch(Server, "one", networks=[])
+    assert asks_server(cloud, networks=[vip]) is None, "it is about to be free"
+    sentence = asks_server(cloud, networks=[vip | {"network": "red"}])
+    assert sentence is not None
+    assert "is on Network blue, not on red" in sentence
+
+
+async def test_a_nic_that_is_added_is_judged_as_those_of_a_new_server(cloud: World) -> None:
+    await cloud.add_server("one")
+    nic = {"name": "net1", "network": "blue"}
+    for networks, mentioned in (
+        ([{"network": "blue"}, nic | {"addresses": ["10.0.0.1"]}], "spec.networks[net1].addresses: 10.0.0.1"),
+        ([{"network": "blue"}, nic | {"addresses": ["10.0.0.2"]}], "in use by Port demo/one-net0"),
+    ):
+        sentence = await asks_to_change(cloud, "Server", "one", networks=networks)
+        assert sentence is not None
+        assert mentioned in sentence
+    await cloud.patch(Project, "demo", quota={"ports": 1})
+    sentence = await asks_to_change(cloud, "Server", "one", networks=[{"network": "blue"}, nic])
+    assert sentence is not None
+    assert "spec.quota.ports" in sentence
+    assert await asks_to_change(cloud, "Server", "one", networks=[]) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "mentioned"),
+    [({"shared": False}, "is not shared"), ({"shared": True, "projects": ["other"]}, "spec.projects")],
+    ids=str,
+)
+async def test_a_network_of_the_catalog_that_is_not_for_the_project_is_refused(
+    cloud: World, spec: dict[str, Any], mentioned: str
+) -> None:
+    await cloud.make(Network, "lab", "nephos-catalog", **spec)
+    await cloud.settle()
+    for sentence, field in (
+        (asks_server(cloud, networks=[{"network": "lab"}]), "spec.networks[net0].network: "),
+        (asks(cloud, "Port", network="lab"), "spec.network: "),
+    ):
+        assert sentence is not None
+        assert sentence.startswith(field)
+        assert mentioned in sentence
+
+
+async def test_ways_around_the_filters_are_refused_on_a_shared_network(cloud: World) -> None:
+    await cloud.make(Network, "lab", "nephos-catalog", shared=True)
+    await cloud.settle()
+    assert asks(cloud, "Port", network="lab") is None
+    sentence = asks(cloud, "Port", network="lab", allowedAddressPairs=[{"address": "10.5.0.9"}])
+    assert sentence is not None
+    assert "spec.allowedAddressPairs" in sentence

@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
-from nephos_api.resources import Image, Port, Server, ServerAction, Subnet
+from nephos_api.resources import Image, SecurityGroup, Server, ServerAction, Subnet
 from nephos_api.resources.image import ImagePhase
 from nephos_operator import quota
-from nephos_operator.admission import outside_rules
+from nephos_operator.admission import outside_rules, port_rules
 from nephos_operator.admission.cloud import Cloud, Rule, sentence, terminating
-from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
 from nephos_operator.reconcilers.subnet import layout_problem, overlap
-from nephos_operator.references import active_subnets, contradiction
+from nephos_operator.references import contradiction
 
 
 def refusal(resource: Resource, cloud: Cloud, *, is_new: bool) -> str | None:
@@ -46,13 +45,15 @@ def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
     asked = {field: 1}
     used = quota.usage(namespace, cloud.store)
     if isinstance(resource, Server):
-        asked["ports"] = len(resource.spec.networks)
+        asked["ports"] = port_rules.port_count(resource.spec.networks)
         asked["metadata_items"] = len(resource.spec.metadata)
         if (flavor := cloud.store.flavors.get(resource.spec.flavor)) is not None:
             asked |= {"cores": flavor.spec.vcpus, "ram_mib": flavor.spec.memory_mib}
         if resource.spec.server_group:
             asked["server_group_members"] = 1
             used["server_group_members"] = cloud.store.servers.count("group", (namespace, resource.spec.server_group))
+    if isinstance(resource, SecurityGroup):
+        asked["security_group_rules"] = quota.rule_count(resource)
     return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))
 
 
@@ -69,7 +70,6 @@ def _server_references(server: Server, cloud: Cloud) -> str | None:
     named = [
         ("metadata.namespace", Key("Project", None, namespace or "")),
         ("spec.flavor", Key("Flavor", None, spec.flavor)),
-        *(("spec.networks", Key("Network", namespace, interface.network)) for interface in spec.networks),
         *(("spec.keyPairs", Key("KeyPair", namespace, name)) for name in spec.key_pairs),
     ]
     if spec.server_group:
@@ -87,40 +87,6 @@ def _server_contradictions(server: Server, cloud: Cloud) -> str | None:
     if image.status.phase is ImagePhase.KILLED:
         return f"spec.image: {image.key} can't be used: its phase is Killed; name another"
     return sentence(contradiction(flavor, image))
-
-
-def _server_addresses(server: Server, cloud: Cloud) -> str | None:
-    for interface in server.spec.networks:
-        field = f"spec.networks[{interface.name}].addresses"
-        if refused := _addresses(server, interface.network, field, interface.addresses, None, cloud):
-            return refused
-    return None
-
-
-def _port_addresses(port: Port, cloud: Cloud) -> str | None:
-    spec = port.spec
-    return _addresses(port, spec.network, "spec.addresses", spec.addresses, spec.mac_address, cloud)
-
-
-def _addresses(
-    resource: Resource, network_name: str, field: str, addresses: tuple[str, ...], mac: str | None, cloud: Cloud
-) -> str | None:
-    network = cloud.store.networks.get(network_name, resource.metadata.namespace)
-    subnets = active_subnets(network, cloud.store) if network else ()
-    for address in addresses if subnets else ():
-        problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
-        if problem:
-            return problem.message
-        subnet = subnet_of(address, subnets)
-        holders = cloud.addresses.holders(subnet.uid, address) if subnet else frozenset()
-        if holders:
-            names = ", ".join(sorted(str(key) for key in holders))
-            return f"{field}: {address} is in use by {names}; choose another, or leave it out to get a free one"
-    return None
-
-
-def _port_references(port: Port, cloud: Cloud) -> str | None:
-    return terminating([("spec.network", Key("Network", port.metadata.namespace, port.spec.network))], cloud)
 
 
 def _subnet_references(subnet: Subnet, cloud: Cloud) -> str | None:
@@ -159,8 +125,8 @@ _FLOATING_IP_RULES: Final[tuple[Rule, ...]] = (
 )
 
 CREATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    "Server": (_server_references, _server_contradictions, _server_addresses),
-    "Port": (_port_references, _port_addresses),
+    "Server": (_server_references, port_rules.server_groups, _server_contradictions, port_rules.server_interfaces),
+    "Port": (port_rules.port_network, port_rules.port_groups, port_rules.port_addresses),
     "Subnet": (_subnet_references, _subnet_layout, _subnet_overlap),
     "Router": _ROUTER_RULES,
     "FloatingIP": _FLOATING_IP_RULES,
@@ -168,7 +134,9 @@ CREATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
 }
 
 UPDATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
-    "Server": (_metadata_items,),
+    "Server": (_metadata_items, port_rules.server_groups, port_rules.server_ports, port_rules.server_interfaces),
+    "Port": (port_rules.port_groups,),
+    "SecurityGroup": (port_rules.group_rules,),
     "Subnet": (_subnet_layout,),
     "Router": _ROUTER_RULES,
     "FloatingIP": (outside_rules.floating_ip_references, outside_rules.floating_ip_target),
