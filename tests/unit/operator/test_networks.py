@@ -258,3 +258,15 @@ async def test_ports_get_the_address_that_guests_make_on_a_subnet_that_came_late
     before = len(cloud.kube.writes)
     await cloud.look_again()
     assert len(cloud.kube.writes) == before, "what is so already costs no write"
+
+
+async def test_a_providers_subnet_has_a_service_address_while_guests_are_served_there(cloud: World) -> None:
+    await cloud.make(Network, "outside", "nephos-catalog", external={"physicalNetwork": "ext"})
+    spec = {"network": "outside", "cidr": "203.0.113.0/24", "dhcp": False}
+    subnet = await cloud.make(Subnet, "outside-v4", "nephos-catalog", **spec)
+    for dhcp, address in ((False, None), (True, "203.0.113.254"), (False, None)):
+        body = {"metadata": {"name": "outside-v4", "namespace": "nephos-catalog"}, "spec": spec | {"dhcp": dhcp}}
+        await cloud.kube.apply(Subnet, body, FieldManager.OPERATOR)
+        await cloud.settle()
+        subnet = await cloud.get(Subnet, "outside-v4", "nephos-catalog")
+        assert subnet.status.service_address == address

@@ -58,8 +58,8 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
         return problem
     cidr = addressing.network_of(subnet.spec)
     gateway = subnet.status.gateway or subnet.spec.gateway or addressing.default_gateway(cidr)
-    service = subnet.status.service_address or subnet.spec.service_address
     is_served = subnet.spec.dhcp or network.spec.external is None
+    service = (subnet.status.service_address or subnet.spec.service_address) if is_served else None
     if service is None and is_served:
         taken = int(ip_address(gateway))
         service = addressing.highest_free(
