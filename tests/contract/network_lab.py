@@ -123,15 +123,19 @@ class Guest:
 
     async def run(self, *command: str, timeout_s: float = 10) -> tuple[int, str]:
         """Run a command in the guest; return its exit code and output."""
-        process = await asyncio.create_subprocess_exec(
+        process = await self.start(*command)
+        output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+        return process.returncode or 0, output.decode()
+
+    async def start(self, *command: str) -> asyncio.subprocess.Process:
+        """Start a command in the guest."""
+        return await asyncio.create_subprocess_exec(
             "nsenter",
             f"--net={self.namespace}",
             *command,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-        return process.returncode or 0, output.decode()
 
     async def pings(self, address: str, *options: str) -> bool:
         """Tell whether one ping is answered within a second."""

@@ -21,7 +21,7 @@ from nephos_agent.network.addresses import link_local
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_taps import open_tap as linux_open_tap
 from nephos_agent.network.memory import MemoryNetwork
-from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
+from nephos_agent.network.model import HostNetwork, HostPort, PortAddress, RateLimit
 from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.plan import Changes
 from nephos_agent.network.protocol import NetworkDriver
@@ -350,7 +350,9 @@ async def test_a_driver_that_dies_between_any_two_changes_is_finished_by_the_nex
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = lab.one
-    described = network(1, port("a", "10.10.0.11", host), port("b", "10.10.0.12", lab.two))
+    limits = RateLimit(kilobits_per_second=10_000, packets_per_second=1_000)
+    limited = replace(port("a", "10.10.0.11", host), ingress=limits, egress=limits)
+    described = network(1, limited, port("b", "10.10.0.12", lab.two))
     name = await host.driver.create_tap("a", described.ports[0].mac, 1450)
     guest = host.guest(described.ports[0])
     guest.plug_in(host.namespace, name, 1450)

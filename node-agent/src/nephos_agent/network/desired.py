@@ -16,6 +16,7 @@ from nephos_agent.network.desired_filters import (
     policy_filters,
     port_filters,
 )
+from nephos_agent.network.desired_limits import limit_facts
 from nephos_agent.network.facts import (
     ZERO_MAC,
     Bridge,
@@ -187,6 +188,7 @@ def _local_port_facts(
     result: set[Fact] = {
         *port_filters(port, network_uid, names.bridge),
         *_shared_port_facts(port, network_uid, dns_domain, names),
+        *limit_facts(port, is_open=is_open),
     }
     lease = dnsmasq.dhcp_host(port, leasing)
     if lease:

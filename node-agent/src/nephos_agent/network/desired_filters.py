@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import collapse_addresses, ip_network
 
 from nephos_agent.network.addresses import is_ipv6, link_local
+from nephos_agent.network.desired_limits import has_packet_limit
 from nephos_agent.network.facts import GuardElement, GuardSet
 from nephos_agent.network.judgement import own_addresses, shared_members
 from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, SecurityRule
@@ -40,13 +41,15 @@ def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[Gua
     tap = tap_name(port.uid)
     if not port.is_enabled:
         return attachment(tap, bridge, "from_disabled_port", CLOSED) | {GuardElement(tap, GuardSet.DISABLED)}
+    limited = {GuardElement(tap, GuardSet.LIMITED)} if has_packet_limit(port) else set()
     if not port.port_security:
-        return attachment(tap, bridge, "from_open_port")
+        return attachment(tap, bridge, "from_limited_open_port" if limited else "from_open_port") | limited
     policy = policy_name(network_uid, port.security_groups)
     counters = (GuardSet.SPOOFED, GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED)
     return frozenset(
         {
-            *attachment(tap, bridge, "from_port", policy),
+            *attachment(tap, bridge, "from_limited_port" if limited else "from_port", policy),
+            *limited,
             *(GuardElement(tap, counter) for counter in counters),
             *_own_elements(port, tap),
             *_pair_elements(port.address_pairs, tap),

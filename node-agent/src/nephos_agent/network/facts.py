@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from nephos_agent.network.rate_facts import Diversion, Funnel, PacketLimit, Shaper
+
 Key = tuple[str, ...]
 
 
@@ -27,6 +29,7 @@ class GuardSet(StrEnum):
     MARK = "device_mark"
     SPOOFED = "drops_spoofed"
     DISABLED = "drops_disabled"
+    LIMITED = "drops_limited"
     NETWORK = "networks"
     POLICY = "policies"
     ZONE = "device_zone"
@@ -56,6 +59,7 @@ DROP_COUNTERS: Final = frozenset(
     {
         GuardSet.SPOOFED,
         GuardSet.DISABLED,
+        GuardSet.LIMITED,
         GuardSet.REFUSED_EGRESS,
         GuardSet.REFUSED_INGRESS,
         GuardSet.CROWDED,
@@ -254,11 +258,25 @@ class Dnsmasq:
 
 
 ZERO_MAC: Final = "00:00:00:00:00:00"
-DEVICES: Final = (Bridge, Vxlan, Uplink, Service, Tap)
+DEVICES: Final = (Bridge, Vxlan, Uplink, Service, Tap, Funnel)
 """Facts that are a device; others on it go with it."""
-OUTLIVING: Final = (GuardElement, HostsFile, Dnsmasq)
+OUTLIVING: Final = (GuardElement, PacketLimit, HostsFile, Dnsmasq)
 """Facts that a device leaves behind when it goes."""
 
 Fact = (
-    Bridge | Vxlan | Uplink | Service | GuardElement | Tap | BridgeEntry | TunnelEntry | Neighbour | HostsFile | Dnsmasq
+    Bridge
+    | Vxlan
+    | Uplink
+    | Service
+    | GuardElement
+    | PacketLimit
+    | Funnel
+    | Tap
+    | Shaper
+    | Diversion
+    | BridgeEntry
+    | TunnelEntry
+    | Neighbour
+    | HostsFile
+    | Dnsmasq
 )

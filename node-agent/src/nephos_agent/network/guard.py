@@ -29,8 +29,10 @@ _BRIDGE_SETS: Final = frozenset(
         GuardSet.MARK,
         GuardSet.SPOOFED,
         GuardSet.DISABLED,
+        GuardSet.LIMITED,
     }
 )
+_BRIDGE_COUNTERS: Final = _BRIDGE_SETS & DROP_COUNTERS
 _BY_DEVICE_NUMBER: Final = frozenset({GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED})
 _POLICY_SHIFT: Final = 16
 _CLOSED_NUMBER: Final = 0xFFFF
@@ -112,7 +114,7 @@ def _sender_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any
             return device, {"goto": {"target": rest[0]}}
         case GuardSet.MARK:
             return device, _policy_number(rest[0], numbering) | numbering.devices.number(device)
-        case GuardSet.SPOOFED | GuardSet.DISABLED:
+        case name if name in _BRIDGE_COUNTERS:
             return device, None
         case name:
             return {"concat": [device, rest[0], *_address_to_json(name, rest[1:])]}, None
@@ -284,7 +286,6 @@ _READERS: Final[dict[GuardSet, Callable[[GuardSet, Any, Numbering], GuardElement
     GuardSet.SERVICE: _service,
     GuardSet.MEMBER_IPV4: _member,
     GuardSet.MEMBER_IPV6: _member,
-    GuardSet.SPOOFED: _by_name,
-    GuardSet.DISABLED: _by_name,
-    **dict.fromkeys(_BRIDGE_SETS - {GuardSet.ROLE, GuardSet.MARK, GuardSet.SPOOFED, GuardSet.DISABLED}, _sender),
+    **dict.fromkeys(_BRIDGE_COUNTERS, _by_name),
+    **dict.fromkeys(_BRIDGE_SETS - _BRIDGE_COUNTERS - {GuardSet.ROLE, GuardSet.MARK}, _sender),
 }

@@ -11,10 +11,13 @@ from nephos_agent.network.linux_link_reader import GUEST_PORT, OPEN_GUEST_PORT, 
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_taps import create_tap
 from nephos_agent.network.names import Mark, network_names, read_mark, tap_name
+from nephos_agent.network.rate_facts import Funnel
 from nephos_agent.network.settings import VXLAN_UDP_PORT, LinuxSettings
 from nephos_api.errors import TemporaryFault
 from nephos_api.identity import mac_address
 
+_FUNNEL_MTU: Final = 9000
+"""Says nothing: frames of any size are put through."""
 _HOST_END: Final = "fe"
 """First octet of a tap's own MAC, as libvirt does: never the guest's, never the lowest of a bridge."""
 
@@ -86,6 +89,11 @@ class Devices:
         flags = OPEN_GUEST_PORT if fact.takes_any_mac else GUEST_PORT
         self._tenants.join(link, self.index(fact.bridge), flags, fact.mtu)
 
+    def make_funnel(self, fact: Funnel) -> None:
+        """Make the device that what a guest sends goes through."""
+        link = self._tenants.add(fact.device, "ifb", self._mark("port", fact.port_uid), _FUNNEL_MTU)
+        self._tenants.set(link.index, state="up")
+
     def detach_tap(self, fact: Tap) -> None:
         """Take the tap off its bridge. One that nobody has open goes; one that QEMU has stays, silent."""
         link = self._tenants.get(fact.device)
@@ -96,7 +104,7 @@ class Devices:
         else:
             self._tenants.delete(fact.device)
 
-    def remove(self, fact: Bridge | Vxlan) -> None:
+    def remove(self, fact: Bridge | Vxlan | Funnel) -> None:
         """Remove the device."""
         self._tenants.delete(fact.device)
 

@@ -26,9 +26,11 @@ from nephos_agent.network.linux_conntrack import FlowTable
 from nephos_agent.network.linux_devices import Devices
 from nephos_agent.network.linux_links import Links
 from nephos_agent.network.linux_neighbours import NeighbourSocket
+from nephos_agent.network.linux_shaping import Shaping
 from nephos_agent.network.linux_tables import Tables
 from nephos_agent.network.linux_uplinks import Uplinks
 from nephos_agent.network.plan import Changes
+from nephos_agent.network.rate_facts import Diversion, Funnel, PacketLimit, Shaper
 from nephos_agent.network.settings import LinuxSettings
 
 _TENANT_SYSCTLS: Final = {
@@ -64,6 +66,7 @@ class Kernel:
         with namespaces.entered(self.namespace):
             self.tenants = Links()
             self.neighbours = NeighbourSocket()
+            self.shaping = Shaping()
             self._nft = Nftables()
             self._flows = FlowTable()
         self.devices = Devices(settings, self.host, self.tenants, self.namespace)
@@ -84,6 +87,7 @@ class Kernel:
         self.host.close()
         self.tenants.close()
         self.neighbours.close()
+        self.shaping.close()
         self._nft.close()
         self._flows.close()
         os.close(self.namespace)
@@ -106,7 +110,11 @@ class Kernel:
             Vxlan: _each(devices.make_vxlan),
             Uplink: _each(self.uplinks.make),
             Service: _each(devices.make_service),
+            Funnel: _each(devices.make_funnel),
             Tap: _each(devices.make_tap),
+            PacketLimit: tables.make_limits,
+            Shaper: _each(self._shape),
+            Diversion: _each(self._divert),
             BridgeEntry: tables.make_entries,
             TunnelEntry: tables.make_entries,
             Neighbour: tables.make_entries,
@@ -117,7 +125,11 @@ class Kernel:
             Vxlan: _each(devices.remove),
             Uplink: _each(self.uplinks.remove),
             Service: _each(devices.remove_service),
+            Funnel: _each(devices.remove),
             Tap: _each(devices.detach_tap),
+            PacketLimit: tables.remove_limits,
+            Shaper: _each(lambda fact: self.shaping.release(devices.index(fact.device))),
+            Diversion: _each(lambda fact: self.shaping.let_pass(devices.index(fact.device))),
             GuardElement: tables.remove_elements,
             BridgeEntry: tables.remove_entries,
             TunnelEntry: tables.remove_entries,
@@ -125,6 +137,12 @@ class Kernel:
             HostsFile: _each(lambda fact: hosts_files.remove(run_dir, fact)),
         }
         return makers, removers
+
+    def _shape(self, fact: Shaper) -> None:
+        self.shaping.shape(self.devices.index(fact.device), fact.kilobits_per_second)
+
+    def _divert(self, fact: Diversion) -> None:
+        self.shaping.divert(self.devices.index(fact.device), self.devices.index(fact.funnel))
 
 
 def _elements(facts: tuple[Fact, ...]) -> tuple[GuardElement, ...]:

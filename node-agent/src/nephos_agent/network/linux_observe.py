@@ -26,7 +26,8 @@ from nephos_agent.network.linux_link_reader import (
     Link,
     PortFlags,
 )
-from nephos_agent.network.names import Mark, network_names, read_mark
+from nephos_agent.network.names import Mark, funnel_name, network_names, read_mark, tap_name
+from nephos_agent.network.rate_facts import Funnel
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def observe(kernel: Kernel, units: frozenset[str]) -> Observation:
         master = links.get(link.master) if link.master is not None else None
         facts |= _device_facts(kernel, link, marks[link.name], master.name if master else "")
     facts |= _table_facts(kernel, devices)
-    facts |= kernel.tables.read_elements()
+    facts |= kernel.tables.read_elements() | kernel.tables.read_limits()
+    facts |= set(kernel.shaping.observe(devices))
     for fact in tuple(facts):
         if isinstance(fact, Service):
             facts |= _service_facts(kernel, fact, units)
@@ -86,6 +88,8 @@ def _device_facts(kernel: Kernel, link: Link, mark: Mark, master: str) -> set[Fa
             return {Service(link.name, mark.uid, master, "", "", link.mtu, (), intact=False)}
         intact = _is_port(link, SERVICE_PORT) and leg.is_up
         return {Service(link.name, mark.uid, master, names.namespace, leg.mac, leg.mtu, leg.addresses, intact)}
+    if link.name == funnel_name(mark.uid):
+        return {Funnel(link.name, mark.uid, tap_name(mark.uid), intact=link.is_up)}
     if link.kind == "tun" and mark.kind == "port" and master:
         takes_any_mac = link.port_flags == OPEN_GUEST_PORT
         intact = _is_port(link, OPEN_GUEST_PORT if takes_any_mac else GUEST_PORT)

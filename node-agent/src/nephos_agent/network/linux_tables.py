@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nephos_agent.network import guard
+from nephos_agent.network import guard, packet_limits
 from nephos_agent.network.cutting import Fate, Flow
 from nephos_agent.network.facts import (
     DROP_COUNTERS,
@@ -26,6 +26,8 @@ from nephos_agent.network.linux_neighbours import (
     tunnel_entry,
 )
 from nephos_agent.network.numbering import Numbering
+from nephos_agent.network.rate_facts import PacketLimit
+from nephos_api.resources.security_group import Direction
 
 Entries = BridgeEntry | TunnelEntry | Neighbour
 
@@ -107,6 +109,22 @@ class Tables:
                     self._numbering.networks.forget(fact.device)
                 case GuardSet.POLICY:
                     self._numbering.policies.forget(fact.device)
+
+    def read_limits(self) -> frozenset[PacketLimit]:
+        """Return the limits of packets a second."""
+        return frozenset(
+            limit
+            for direction in Direction
+            for limit in packet_limits.read(direction, self._listing(packet_limits.listing(direction)))
+        )
+
+    def make_limits(self, facts: Iterable[PacketLimit]) -> None:
+        """Make the limits so, in one transaction: a packet meets the old one or the new one."""
+        self._commit(packet_limits.commands("add", facts))
+
+    def remove_limits(self, facts: Iterable[PacketLimit]) -> None:
+        """Remove the limits, in one transaction."""
+        self._commit(packet_limits.commands("delete", facts))
 
     def _commit(self, commands: str) -> None:
         self._nft.run(commands)

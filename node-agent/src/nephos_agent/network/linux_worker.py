@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from nephos_agent.network import hosts_files, linux_services
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.cutting import FlowJudge, local_addresses
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
-from nephos_agent.network.facts import DEVICES, Dnsmasq, GuardElement, HostsFile, Service, Tap
+from nephos_agent.network.facts import DEVICES, Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.linux_events import EventSockets, LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_observe import observe
 from nephos_agent.network.linux_router_worker import RouterWorker
 from nephos_agent.network.model import HostNetwork
-from nephos_agent.network.names import network_names, tap_name
+from nephos_agent.network.names import funnel_name, network_names, tap_name
 from nephos_agent.network.picture import Picture
 from nephos_agent.network.plan import Changes, Plan, keeping, plan
+from nephos_agent.network.rate_facts import Funnel, PacketLimit
 from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
+
+_PORTS_OWN: Final = (GuardElement, PacketLimit, Funnel)
+"""Facts of a port that its tap leaves behind."""
 
 
 @dataclass(frozen=True)
@@ -233,11 +239,11 @@ class Worker:
         """See ``NetworkDriver.unplug``."""
         name = tap_name(port_uid)
         self._kernel.devices.delete_tap(port_uid)
-        elements = tuple(fact for fact in self._picture.on([name]) if isinstance(fact, GuardElement))
-        if elements:
-            self._kernel.remove(Changes(GuardElement, elements))
-        self._picture.remove_devices([name])
-        self._indices.pop(name, None)
+        devices = (name, funnel_name(port_uid))
+        self._remove_strays(fact for fact in self._picture.on(devices) if isinstance(fact, _PORTS_OWN))
+        self._picture.remove_devices(devices)
+        for device in devices:
+            self._indices.pop(device, None)
         self._waiting_taps.discard(name)
         self._prepared.discard(port_uid)
         self._unplugged |= {port_uid}
@@ -290,31 +296,37 @@ class Worker:
         described = frozenset(tap_name(port.uid) for network in self._planned.values() for port in network.ports)
         idle = frozenset(
             uid
-            for uid in self._kernel.devices.idle_taps()
+            for uid in self._kernel.devices.idle_taps() | self._loose_funnels()
             if tap_name(uid) not in described and uid not in self._prepared
         )
         for uid in idle & self._idle_before:
             self.unplug(uid)
         self._idle_before = idle
         policies = {policy for policy, bridge in self._picture.policies().items() if bridge in self._indices}
-        strays = tuple(
-            fact
-            for fact in self._picture.on(self._picture.devices() - described - self._indices.keys() - policies)
-            if isinstance(fact, GuardElement)
-        )
-        if strays:
-            self._kernel.remove(Changes(GuardElement, strays))
-            self._picture.remove(strays)
+        outside = self._picture.on(self._picture.devices() - described - self._indices.keys() - policies)
+        self._remove_strays(fact for fact in outside if isinstance(fact, (GuardElement, PacketLimit)))
         return touched
+
+    def _loose_funnels(self) -> frozenset[str]:
+        """Return the UIDs of the ports that have a funnel and no tap."""
+        taps = {fact.device for fact in self._picture.taps()}
+        return frozenset(fact.port_uid for fact in self._picture.funnels() if fact.tap not in taps)
+
+    def _remove_strays(self, facts: Iterable[Fact]) -> None:
+        """Remove what lies on no device that is there."""
+        for change in plan(frozenset(), frozenset(facts)).removals:
+            self._kernel.remove(change)
+            self._picture.remove(change.facts)
 
     def _devices(self, network_uid: str) -> frozenset[str]:
         """Return the names of all devices that are, or were described as, the network's."""
         names = network_names(network_uid, self._settings.namespace_prefix)
-        bridged = {fact.device for fact in self._picture.taps() if fact.bridge == names.bridge}
+        ports = {fact.port_uid for fact in self._picture.taps() if fact.bridge == names.bridge}
         planned = self._planned.get(network_uid)
-        taps = {tap_name(port.uid) for port in planned.ports} if planned else set()
+        ports |= {port.uid for port in planned.ports} if planned else set()
+        of_ports = {name(uid) for uid in ports for name in (tap_name, funnel_name)}
         policies = {policy for policy, bridge in self._picture.policies().items() if bridge == names.bridge}
-        return frozenset(taps | bridged | policies | {names.bridge, names.vxlan, names.uplink, names.service})
+        return frozenset(of_ports | policies | {names.bridge, names.vxlan, names.uplink, names.service})
 
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""

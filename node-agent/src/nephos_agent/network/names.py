@@ -66,6 +66,12 @@ def policy_name(network_uid: str, security_groups: tuple[str, ...]) -> str:
     return device_name(POLICY_PREFIX, "/".join((network_uid, *security_groups)))
 
 
+@lru_cache(maxsize=65536)
+def funnel_name(port_uid: str) -> str:
+    """Return the name of the device that what the port's guest sends goes through, where its bandwidth is limited."""
+    return device_name("nfn", port_uid)
+
+
 @dataclass(frozen=True)
 class Mark:
     """Whose a device is; written into its alias (``ip link`` shows it)."""

@@ -18,6 +18,7 @@ from nephos_agent.network.facts import (
     Vxlan,
 )
 from nephos_agent.network.names import POLICY_PREFIX
+from nephos_agent.network.rate_facts import Funnel
 
 
 class Picture:
@@ -73,6 +74,10 @@ class Picture:
         """Return the taps that are bridged."""
         return tuple(fact for facts in self._by_device.values() for fact in facts.values() if isinstance(fact, Tap))
 
+    def funnels(self) -> tuple[Funnel, ...]:
+        """Return the devices that limit what guests send."""
+        return tuple(fact for facts in self._by_device.values() for fact in facts.values() if isinstance(fact, Funnel))
+
     def tap(self, device: str) -> Tap | None:
         """Return the tap of that name, if it is bridged."""
         return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Tap)), None)
@@ -89,6 +94,8 @@ class Picture:
                 return fact.network_uid
             if isinstance(fact, Tap):
                 return self.network_of(fact.bridge)
+            if isinstance(fact, Funnel):
+                return self.network_of(fact.tap)
         return None
 
     def policies(self) -> dict[str, str]:

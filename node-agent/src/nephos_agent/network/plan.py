@@ -24,17 +24,22 @@ from nephos_agent.network.facts import (
     Uplink,
     Vxlan,
 )
+from nephos_agent.network.rate_facts import Diversion, Funnel, PacketLimit, Shaper
 
 _ORDER: Final[tuple[type[Fact], ...]] = (
     Bridge,
     GuardElement,  # before the device that it guards joins the bridge
+    PacketLimit,
     Vxlan,
     Uplink,
     Service,
     TunnelEntry,
     Neighbour,
     HostsFile,
+    Funnel,
     Tap,
+    Shaper,
+    Diversion,  # into a funnel that has its queue
     BridgeEntry,
     Dnsmasq,
 )
@@ -92,7 +97,9 @@ def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:
     replaced = _replaced(missing, surplus)
     removals = {fact for fact in gone - replaced if _removed_by_itself(fact) or fact.device not in gone_devices}
     additions = missing | {
-        fact for fact in desired if fact.device in fresh_devices and not isinstance(fact, (GuardElement, HostsFile))
+        fact
+        for fact in desired
+        if fact.device in fresh_devices and not isinstance(fact, (GuardElement, PacketLimit, HostsFile))
     }
     # A process lives in its namespace: it has to end with the old one before it starts in the new one.
     removals |= {
