@@ -275,11 +275,7 @@ async def test_what_somebody_breaks_of_a_router_is_told_and_repaired(cloud: Clou
         "bridge": network_names("network-1", "nephos").bridge,
     }
     cloud.lab.one.in_tenants(*(word.format(**names) for word in sabotage))
-
-    async def told() -> bool:
-        return bool({"", "router-1"} & set(cloud.lab.one.changed))
-
-    await eventually(told)
+    await eventually(partial(_is_told, cloud.lab))
     await cloud.carry(cloud.router())
     assert await cloud.guests["a"].pings("10.20.0.12")
 
@@ -296,16 +292,26 @@ async def test_what_somebody_breaks_of_a_router_is_told_and_repaired(cloud: Clou
     ],
     ids=lambda words: " ".join(words),
 )
-async def test_a_sweep_repairs_what_somebody_breaks_inside_of_a_router(
+async def test_what_somebody_breaks_inside_of_a_router_is_told_and_repaired(
     cloud: Cloud, internet: Outside, sabotage: tuple[str, ...]
 ) -> None:
     wide = cloud.router(gateway(cloud.lab.one))
     await cloud.carry(wide)
     _in_router(cloud.lab, *(word.format(leg=inner_name("network-1", is_outside=False)) for word in sabotage))
-    await cloud.lab.one.driver._sweep()
+    await eventually(partial(_is_told, cloud.lab))
     await cloud.carry(wide)
     assert await cloud.guests["a"].pings("10.20.0.12")
     assert await cloud.guests["a"].pings(FAR_AWAY)
+
+
+async def test_the_drivers_own_changes_are_told_nobody(cloud: Cloud, internet: Outside) -> None:
+    wide = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide)
+    await cloud.carry(wide, {"h1": (floating(21, "10.10.0.11"),)})
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)))
+    await cloud.carry(replace(cloud.router(), is_enabled=False))
+    assert not await cloud.guests["a"].pings("10.20.0.14")
+    assert cloud.lab.one.changed == []
 
 
 async def test_removal_of_a_router_leaves_nothing(cloud: Cloud, internet: Outside) -> None:
@@ -319,6 +325,10 @@ async def test_removal_of_a_router_leaves_nothing(cloud: Cloud, internet: Outsid
     await host.driver.remove(PUBLIC)
     assert not [name for name in host.links() if name.startswith("nuh")]
     assert not await cloud.guests["a"].pings("10.20.0.14")
+
+
+async def _is_told(lab: Lab) -> bool:
+    return bool({"", "router-1"} & set(lab.one.changed))
 
 
 def _in_router(lab: Lab, *command: str) -> str:

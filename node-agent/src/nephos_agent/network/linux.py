@@ -63,6 +63,7 @@ class LinuxNetwork:
         self._listener = listener
         self._started = worker = await self._run(lambda: Worker(self._settings, units))
         worker.events.watch(asyncio.get_running_loop(), self._read_events)
+        self._watch_routers()
         self._spawn(self._sweep_for_ever())
 
     async def close(self) -> None:
@@ -73,6 +74,7 @@ class LinuxNetwork:
         self._relay.close()
         if self._started:
             self._started.events.unwatch(asyncio.get_running_loop())
+            asyncio.get_running_loop().remove_reader(self._started.routers.events)
             await self._run(self._started.close)
         self._thread.shutdown()
 
@@ -188,6 +190,18 @@ class LinuxNetwork:
             return
         if links or commits:
             self._spawn(self._report(lambda: worker.judge(links, commits)))
+
+    def _watch_routers(self) -> None:
+        asyncio.get_running_loop().add_reader(self._worker.routers.events, self._read_router_events)
+
+    def _read_router_events(self) -> None:
+        """Have the kernel thread read them, which makes changes there too; until it has, nobody need say so again."""
+        asyncio.get_running_loop().remove_reader(self._worker.routers.events)
+        self._spawn(self._report_routers())
+
+    async def _report_routers(self) -> None:
+        await self._report(self._worker.routers.judge)
+        self._watch_routers()
 
     async def _report(self, judge: Callable[[], frozenset[str]]) -> None:
         async with _logged("judge events"):

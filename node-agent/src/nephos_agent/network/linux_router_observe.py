@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from nephos_agent.network import hosts_files
 from nephos_agent.network import linux_namespaces as namespaces
@@ -16,6 +17,9 @@ from nephos_agent.network.linux_router_space import Space, opened
 from nephos_agent.network.names import Mark, read_mark
 from nephos_agent.network.router_facts import Address, Leg, RouterFact, RouterSpace, Transit
 from nephos_agent.network.router_names import leg_name, router_names
+
+ELSEWHERE: Final = (GuardElement, BridgeEntry, Dnsmasq)
+"""Facts of a router that do not lie in its namespace."""
 
 
 class RouterObserver:
@@ -48,11 +52,7 @@ class RouterObserver:
 
     def facts(self, router_uid: str, units: frozenset[str]) -> frozenset[RouterFact]:
         """Return what holds of the router; ``units`` are the processes that the launcher has."""
-        path = self._routers.path(router_uid)
-        facts: set[RouterFact] = set()
-        if namespaces.is_namespace(path) and self._routers.owner(path) == router_uid:
-            with opened(path) as space:
-                facts |= self._inside(router_uid, space)
+        facts = set(self.inside(router_uid))
         devices = {fact.device for fact in facts if isinstance(fact, Leg)} | {
             name for name, link in self._links.items() if link.alias == self._routers.mark(SPACE_KIND, router_uid)
         }
@@ -62,6 +62,14 @@ class RouterObserver:
         if config is not None and names.unit in units:
             facts.add(Dnsmasq(names.unit, names.unit, names.namespace, names.directory, config))
         return frozenset(facts)
+
+    def inside(self, router_uid: str) -> frozenset[RouterFact]:
+        """Return what lies in the router's namespace."""
+        path = self._routers.path(router_uid)
+        if not namespaces.is_namespace(path) or self._routers.owner(path) != router_uid:
+            return frozenset()
+        with opened(path) as space:
+            return frozenset(self._inside(router_uid, space))
 
     def _inside(self, router_uid: str, space: Space) -> set[RouterFact]:
         links = space.links.all()

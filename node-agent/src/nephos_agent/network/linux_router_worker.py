@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +12,22 @@ from nephos_agent.network.desired import HostContext
 from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, Key, Neighbour
 from nephos_agent.network.linux_events import LinkEvent
 from nephos_agent.network.linux_kernel import Kernel
+from nephos_agent.network.linux_router_events import RouterEvents
 from nephos_agent.network.linux_router_kernel import RouterKernel
-from nephos_agent.network.linux_router_observe import RouterObserver
+from nephos_agent.network.linux_router_observe import ELSEWHERE, RouterObserver
 from nephos_agent.network.linux_router_space import opened
 from nephos_agent.network.model import HostRouter
 from nephos_agent.network.names import network_names
 from nephos_agent.network.router_desired import floating_ips, neighbour_facts, router_facts
 from nephos_agent.network.router_facts import Address, Leg, RouterFact
-from nephos_agent.network.router_names import INSIDE_PREFIX, OUTSIDE_PREFIX, leg_name, outside_mac, router_names
+from nephos_agent.network.router_names import (
+    INSIDE_PREFIX,
+    OUTSIDE_PREFIX,
+    inner_name,
+    leg_name,
+    outside_mac,
+    router_names,
+)
 from nephos_agent.network.router_plan import RouterPlan, keeping, plan
 from nephos_api.errors import TemporaryFault
 
@@ -49,6 +57,10 @@ class RouterPicture:
         """Return everything."""
         return frozenset((*self.own.values(), *self.neighbours.values()))
 
+    def inside(self) -> frozenset[RouterFact]:
+        """Return what lies in the router's namespace, as netlink tells of changes there."""
+        return frozenset(fact for fact in self.all() if not isinstance(fact, ELSEWHERE))
+
     def legs(self) -> tuple[Leg, ...]:
         """Return the router's interfaces on networks."""
         return tuple(fact for fact in self.own.values() if isinstance(fact, Leg))
@@ -69,6 +81,11 @@ class RouterWorker:
         self._pictures: dict[str, RouterPicture] = {}
         self._described: dict[str, HostRouter] = {}
         """As last carried out; of a router without an entry, everything is compared."""
+        self._owners: dict[str, str] = {}
+        """Whose each leg is, by its device in the tenant namespace."""
+        self._untold: dict[str, set[str]] = {}
+        """Addresses, with prefix lengths, that are new here and yet to be announced, by router."""
+        self.events = RouterEvents()
         self.is_stale = False
         """Whether the pictures cannot be trusted, because a change failed half-way."""
         self.uids: frozenset[str] = frozenset()
@@ -86,6 +103,8 @@ class RouterWorker:
                 self._routers.prepare(uid)
             self._pictures[uid] = RouterPicture()
             self._pictures[uid].learn(observer.facts(uid, units))
+            self._listen(uid)
+        self._owners = {leg.device: uid for uid, picture in self._pictures.items() for leg in picture.legs()}
         self._described.clear()
         self.is_stale = False
         self.uids = frozenset(self._pictures)
@@ -115,22 +134,21 @@ class RouterWorker:
         return plan(desired, picture.own_facts() | neighbour_facts(before.neighbours - router.neighbours))
 
     def carry_out(self, router: HostRouter, changes: RouterPlan) -> Path | None:
-        """Make the changes and announce addresses that are new here; return the configuration of a process to start.
-
-        A failure half-way makes the picture stale.
-        """
+        """Make the changes; return the configuration of a process to start. A failure makes the picture stale."""
         try:
             self._routers.carry_out(router.uid, changes)
+            self._listen(router.uid)
         except BaseException:
             self.is_stale = True
             raise
         self._learn(router.uid, changes)
-        self._announce(router, changes)
+        self._untold.setdefault(router.uid, set()).update(self._new_outside(router.uid, changes))
         started = changes.made(Dnsmasq)
         return hosts_files.write_configuration(self._settings.run_dir, started[0]) if started else None
 
     def carried_out(self, router: HostRouter) -> None:
-        """Take note that the router is as described, its process too."""
+        """Take note that the router is as described, its process too; announce the addresses that are new here."""
+        self._announce(router)
         self._described[router.uid] = router
         self.uids = frozenset(self._pictures)
 
@@ -141,15 +159,37 @@ class RouterWorker:
         self._routers.remove(router_uid, picture.legs(), elements)
         names = router_names(router_uid, self._context.namespace_prefix)
         hosts_files.remove_folder(self._settings.run_dir, names.directory)
+        self.events.leave(router_uid)
+        for leg in picture.legs():
+            self._owners.pop(leg.device, None)
         self._pictures.pop(router_uid, None)
         self._described.pop(router_uid, None)
+        self._untold.pop(router_uid, None)
         self.uids = frozenset(self._pictures)
 
     def disturbed(self, events: Iterable[LinkEvent]) -> frozenset[str]:
         """Return the UIDs of the routers whose legs somebody else took down, away or off their bridge."""
-        legs = {leg.device: (uid, leg) for uid, picture in self._pictures.items() for leg in picture.legs()}
-        names = {event.name for event in events}
-        return frozenset(uid for name, (uid, leg) in legs.items() if name in names and not self._is_port(leg))
+        found = set()
+        for name in {event.name for event in events} & self._owners.keys():
+            uid = self._owners[name]
+            legs = self._pictures[uid].legs()
+            if not all(self._is_port(leg) for leg in legs if leg.device == name):
+                found.add(uid)
+        return frozenset(found)
+
+    def judge(self) -> frozenset[str]:
+        """Return the UIDs of the routers that somebody else changed from inside; their pictures are stale then."""
+        heard = self.events.heard()
+        broken = set(heard.changed)
+        if heard.suspected:
+            observer = RouterObserver(self._kernel, self._routers, ())
+            broken |= {uid for uid in heard.suspected if observer.inside(uid) != self._pictures[uid].inside()}
+        self.is_stale |= bool(broken)
+        return frozenset(broken)
+
+    def close(self) -> None:
+        """Stop listening; everything that was made stays."""
+        self.events.close()
 
     def probe(self, router_uid: str) -> linux_announce.Probe | None:
         """Return a question for the router's floating IPs, asked at its door outside, or None where it has none."""
@@ -163,28 +203,46 @@ class RouterWorker:
         with namespaces.entered(self._kernel.namespace):
             return linux_announce.Probe(door, mac, {each.address: each.uid for each in asked})
 
+    def _listen(self, router_uid: str) -> None:
+        """Hear what others do in the router's namespace; what was done up to now is known."""
+        path = self._routers.path(router_uid)
+        if namespaces.is_namespace(path) and not self.events.is_listening(router_uid, path):
+            self.events.listen(router_uid, path)
+        self.events.settle(router_uid)
+
     def _learn(self, router_uid: str, changes: RouterPlan) -> None:
         picture = self._pictures[router_uid]
         for step in changes.steps:
             picture.forget(step.gone)
             picture.learn(step.made)
+        for leg in changes.gone(Leg):
+            self._owners.pop(leg.device, None)
+        self._owners |= {leg.device: router_uid for leg in changes.made(Leg)}
 
-    def _announce(self, router: HostRouter, changes: RouterPlan) -> None:
-        """Tell the external network of addresses that are new here, and of all of them on a new interface."""
-        fresh = {fact.inner for fact in changes.made(Leg)}
-        own = [fact for fact in self._pictures[router.uid].own.values() if isinstance(fact, Address)]
+    def _new_outside(self, router_uid: str, changes: RouterPlan) -> Iterator[str]:
+        """Yield the outside addresses that are new here, and on a new interface all of them."""
+        fresh = {leg.inner for leg in changes.made(Leg)}
         made = frozenset(changes.made(Address))
-        told = [
-            fact.address.split("/")[0]
-            for fact in own
-            if fact.device.startswith(OUTSIDE_PREFIX) and (fact in made or fact.device in fresh)
-        ]
-        if not told or router.gateway is None:
+        for fact in self._pictures[router_uid].own.values():
+            is_outside = isinstance(fact, Address) and fact.device.startswith(OUTSIDE_PREFIX)
+            if isinstance(fact, Address) and is_outside and (fact in made or fact.device in fresh):
+                yield fact.address
+
+    def _announce(self, router: HostRouter) -> None:
+        """Tell the external network of addresses that are new here and still ours."""
+        untold = self._untold.pop(router.uid, set())
+        if not untold or router.gateway is None:
             return
-        with opened(self._routers.path(router.uid)) as space:
-            device = next(fact.device for fact in own if fact.device.startswith(OUTSIDE_PREFIX))
-            mac = outside_mac(router.uid, router.gateway.network_uid, self._context.host)
-            space.run(lambda: linux_announce.announce(device, mac, sorted(told)))
+        device = inner_name(router.gateway.network_uid, is_outside=True)
+        own = self._pictures[router.uid].own_facts()
+        told = sorted(address.split("/")[0] for address in untold if Address(device, address) in own)
+        mac = outside_mac(router.uid, router.gateway.network_uid, self._context.host)
+        try:
+            with opened(self._routers.path(router.uid)) as space:
+                space.run(lambda: linux_announce.announce(device, mac, told))
+        except OSError:
+            self._untold[router.uid] = untold
+            raise
 
     def _is_port(self, leg: Leg) -> bool:
         link, bridge = self._kernel.tenants.get(leg.device), self._kernel.tenants.get(leg.bridge)

@@ -90,6 +90,7 @@ class Worker:
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
         self.events.close()
+        self.routers.close()
         self._kernel.close()
 
     @property
