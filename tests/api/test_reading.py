@@ -24,7 +24,7 @@ def test_kubectl_get_answers_the_first_question(api: Api, cloud: Cloud) -> None:
     status = {"phase": "Active", "host": "h1", "addressList": "10.10.0.9, 10.20.0.9", "conditions": [READY]}
     api.patch(body, {"status": status}, sub="status", user=OPERATOR).accepted()
     header, row = cloud.kubectl("get", "srv", "columns", "-n=first", "-o=wide").splitlines()
-    assert header.split() == ["NAME", "PHASE", "FLAVOR", "IMAGE", "ADDRESSES", "HOST", "REASON", "AGE"]
+    assert header.split() == ["NAME", "PHASE", "FLAVOR", "IMAGE", "ADDRESSES", "FLOATING-IP", "HOST", "REASON", "AGE"]
     for value in ("Active", "tiny", "debian-12", "10.10.0.9, 10.20.0.9", "h1", "NoValidHost"):
         assert value in row
     assert "HOST" not in cloud.kubectl("get", "srv", "columns", "-n=first")

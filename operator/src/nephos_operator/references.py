@@ -15,7 +15,7 @@ from nephos_api.resources.project import ProjectPhase
 from nephos_api.resources.server import NetworkInterface
 from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator.port_state import can_be_bound
-from nephos_operator.security_groups import group_keys, resolve_groups
+from nephos_operator.security_groups import group_keys, server_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:
@@ -113,22 +113,21 @@ def resolve(server: Server, store: Store) -> Resolved | Problem:
     image = _image(server, store)
     if not isinstance(image, Image):
         return image
-    if problem := contradiction(flavor, image):
-        return problem
+    if (contradicts := contradiction(flavor, image)) is not None:
+        return contradicts
     group = _group(server, store)
     if isinstance(group, Waits | Stalls):
         return group
     key_pairs = _key_pairs(server, store)
     if isinstance(key_pairs, Waits):
         return key_pairs
-    groups = resolve_groups(server.metadata.namespace, server.spec.security_groups, (), "spec.securityGroups", store)
-    if groups.missing:
-        return groups.missing[0]
     interfaces = []
     for interface in server.spec.networks:
         planned = interface_plan(server, interface, store)
         if not isinstance(planned, InterfacePlan):
             return planned
+        if problem := _group_problem(server, planned, store):
+            return problem
         interfaces.append(planned)
     return Resolved(project, flavor, image, key_pairs, group, tuple(interfaces))
 
@@ -223,6 +222,15 @@ def interface_plan(server: Server, interface: NetworkInterface, store: Store) ->
     if not subnets:
         return Waits("NoSubnet", f"waits for a Subnet of {network.key}: it has none that is Active")
     return InterfacePlan(interface, network, subnets)
+
+
+def _group_problem(server: Server, nic: InterfacePlan, store: Store) -> Problem | None:
+    """Return what is in the way of the groups of a Port that is to be made for the Server."""
+    if nic.port is not None:
+        return None
+    port = store.ports.get(port_of(server, nic.interface), server.metadata.namespace)
+    own = port if port is not None and port.spec.server_uid == server.uid else None
+    return next(iter(server_groups(server, own, nic.network, store).problems), None)
 
 
 def _with_port(server: Server, interface: NetworkInterface, port: Port | None, store: Store) -> InterfacePlan | Problem:

@@ -114,7 +114,7 @@ def _referred(old: Resource | None, new: Resource | None, store: Store) -> Itera
     return keys(store.servers.by("waits_for", subject.key))
 
 
-_network_facts = facts("uid", "is_deleting", "status.phase", "status.vni")
+_network_facts = facts("uid", "is_deleting", "status.phase", "status.vni", "spec.port_security")
 
 
 def _network(old: Network | None, new: Network | None, store: Store) -> Iterable[Key]:
@@ -125,6 +125,9 @@ def _network(old: Network | None, new: Network | None, store: Store) -> Iterable
     yield from keys(store.subnets.by("network", named))
     yield from keys(store.ports.by("unallocated", subject.key))
     yield from _referred(old, new, store)
+    if old is not None and new is not None and old.spec.port_security is not new.spec.port_security:
+        for port in store.ports.by("network_uid", new.uid):
+            yield from _with_server(port, store)
     for network in (old, new):
         if network is not None and network.status.vni is not None:
             yield from keys(store.networks.by("vni", network.status.vni))
@@ -155,6 +158,13 @@ def _subnet(old: Subnet | None, new: Subnet | None, store: Store) -> Iterable[Ke
     yield from (key for key in keys(store.subnets.by("network", named)) if key != subnet.key)
 
 
+def _with_server(port: Port, store: Store) -> Iterator[Key]:
+    """The Port, and the Server whose NIC it is: one of the two writes its groups."""
+    yield port.key
+    if port.spec.server is not None:
+        yield store.servers.key(port.spec.server, port.metadata.namespace)
+
+
 _group_facts = facts("uid", "is_deleting")
 
 
@@ -166,9 +176,7 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
     yield from keys(store.security_groups.by("remote", (namespace, name)))
     yield from keys(store.servers.by("names_group", subject.key))
     for port in store.ports.by("names_group", subject.key):
-        yield port.key
-        if port.spec.server is not None:
-            yield store.servers.key(port.spec.server, port.metadata.namespace)
+        yield from _with_server(port, store)
     if new is None and name == DEFAULT:
         yield store.projects.key(namespace or "")
 

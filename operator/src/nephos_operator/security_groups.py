@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nephos_api.metadata import CATALOG_NAMESPACE, Key
 from nephos_api.resources import Network, Port, SecurityGroup, Server
 from nephos_api.resources.port import SecurityGroupReference
-from nephos_operator.verdict import Waits
+from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:
     from nephos_operator.store import Store
@@ -23,10 +23,10 @@ Names = tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups that were found, and what is waited for."""
+    """The groups that were found, and why others are not among them."""
 
     references: tuple[SecurityGroupReference, ...] = ()
-    missing: tuple[Waits, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Return the field of a Port's spec."""
@@ -53,9 +53,9 @@ def group_keys(namespace: str | None, names: Names) -> frozenset[Key]:
 
 def port_groups(port: Port, network: Network | None, store: Store) -> Groups:
     """Return the groups of a Port that a person made."""
-    if not is_filtered(port, network):
-        return Groups()
     spec = port.spec
+    if not is_filtered(port, network):
+        return _unfiltered(spec.security_groups, network)
     return resolve_groups(
         port.metadata.namespace, spec.security_groups, spec.security_group_references, "spec.securityGroups", store
     )
@@ -63,12 +63,24 @@ def port_groups(port: Port, network: Network | None, store: Store) -> Groups:
 
 def server_groups(server: Server, port: Port | None, network: Network | None, store: Store) -> Groups:
     """Return the groups of a Server's own Port: the Server's, unless a person gave that Port others."""
-    if not is_filtered(port, network):
-        return Groups()
     if port is not None and port.spec.security_groups is not None:
         return port_groups(port, network, store)
+    if not is_filtered(port, network):
+        return _unfiltered(server.spec.security_groups, network)
     pinned = port.spec.security_group_references if port is not None else ()
     return resolve_groups(server.metadata.namespace, server.spec.security_groups, pinned, "spec.securityGroups", store)
+
+
+def _unfiltered(names: Names, network: Network | None) -> Groups:
+    """Return no groups; those that a spec names by themselves would filter nothing."""
+    if not names or network is None:
+        return Groups()
+    problem = Stalls(
+        "NetworkUnfiltered",
+        f"spec.securityGroups: {network.key} has spec.portSecurity false and filters nothing; set them to [], or"
+        " spec.portSecurity of the Port to true",
+    )
+    return Groups(problems=(problem,))
 
 
 def is_filtered(port: Port | None, network: Network | None) -> bool:

@@ -197,14 +197,37 @@ async def test_the_operator_owns_its_own_fields_alone_of_a_port_that_a_person_ma
 
 
 async def test_a_port_without_filters_has_no_groups(cloud: World) -> None:
-    await cloud.make(Network, "open", "demo", portSecurity=False)
-    await cloud.add_network("open2", "10.7.0.0/24")
-    await cloud.patch(Network, "open2", portSecurity=False)
-    await cloud.make(Port, "free", "demo", network="open2")
-    await cloud.make(Port, "kept", "demo", network="open2", portSecurity=True)
+    await cloud.add_network("open", "10.7.0.0/24")
+    await cloud.patch(Network, "open", portSecurity=False)
+    await cloud.make(Port, "free", "demo", network="open")
+    await cloud.make(Port, "kept", "demo", network="open", portSecurity=True)
     await cloud.settle()
     assert await groups_of(cloud, "free") == []
     assert await groups_of(cloud, "kept") == [("demo", "default")]
+    await cloud.add_server("one", networks=[{"network": "open"}])
+    assert await groups_of(cloud, "one-net0") == []
+    await cloud.patch(Network, "open", portSecurity=True)
+    assert await groups_of(cloud, "free") == await groups_of(cloud, "one-net0") == [("demo", "default")]
+
+
+async def test_groups_that_would_filter_nothing_are_said(cloud: World) -> None:
+    await cloud.add_network("open", "10.7.0.0/24")
+    await cloud.patch(Network, "open", portSecurity=False)
+    await cloud.make(Port, "free", "demo", network="open", securityGroups=["default"])
+    await cloud.add_server("one", networks=[{"network": "open"}], securityGroups=["default"])
+    for kind, name in ((Port, "free"), (Server, "one")):
+        assert await cloud.reason(kind, name) == "NetworkUnfiltered"
+        assert "Network demo/open" in await cloud.message(kind, name)
+    await cloud.patch(Server, "one", securityGroups=[])
+    assert (await cloud.get(Server, "one")).status.host is not None
+
+
+async def test_one_nic_of_a_server_may_go_without_filters(cloud: World) -> None:
+    await cloud.add_server("one", securityGroups=["default"])
+    await cloud.patch(Port, "one-net0", portSecurity=False, securityGroups=[])
+    assert await groups_of(cloud, "one-net0") == []
+    await cloud.patch(Port, "one-net0", portSecurity=None, securityGroups=None)
+    assert await groups_of(cloud, "one-net0") == [("demo", "default")]
 
 
 async def test_a_group_in_use_says_who_holds_it_and_goes_after_them(cloud: World) -> None:

@@ -89,6 +89,11 @@ def _interface(server: Server, interface: NetworkInterface, cloud: Cloud) -> str
     network = _network(server, interface.network, f"{field}.network", cloud)
     if not isinstance(network, Network):
         return network
+    if server.spec.security_groups and not network.spec.port_security:
+        return (
+            f"spec.securityGroups: {network.key}, which {field} names, has spec.portSecurity false and filters nothing;"
+            " leave one of them out, or name a Port that has spec.portSecurity true"
+        )
     own = Key(Port.info.kind, server.metadata.namespace, port_of(server, interface))
     mac = mac_address(server.uid, interface.name) if server.uid else None
     return _addresses(own, network, f"{field}.addresses", interface.addresses, mac, cloud)

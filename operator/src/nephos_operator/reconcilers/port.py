@@ -43,7 +43,7 @@ async def reconcile(key: Key, context: Context) -> Result:
 async def _settle(port: Port, planned: PortPlan, context: Context) -> Result:
     """Write the status of a Port that no Server uses; on a host, it is the agent's."""
     problem: Problem | None = better_claim(port, context.store) or mac_rival(port, context.store)
-    if problem := problem or next(iter(planned.groups.missing), None):
+    if problem := problem or next(iter(planned.groups.problems), None):
         return await _tell(port, problem, context)
     status = PortStatus(
         observed_generation=port.metadata.generation,
@@ -106,7 +106,7 @@ async def _keep(port: Port, context: Context) -> Port:
     spec = port_spec.held(port) | kept_addresses(port, context.store, context.addresses)
     if not is_servers_own(port):
         groups = port_groups(port, pinned_network(port, context.store), context.store)
-        for problem in groups.missing:
+        for problem in groups.problems:
             context.events.warning(port, problem.reason, problem.message)
         spec |= groups.to_wire()
     return await port_spec.write(port, spec, context)

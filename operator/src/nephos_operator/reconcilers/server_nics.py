@@ -39,7 +39,7 @@ async def _keep(server: Server, interface: NetworkInterface, host: Host, context
         problem = await _plug(server, interface, host, context)
         return (problem,) if problem else ()
     await port_spec.write(port, server_ports.complete(server, port, interface, host, context), context)
-    return server_ports.groups(server, port, context).missing
+    return server_ports.groups(server, port, context).problems
 
 
 async def _plug(server: Server, interface: NetworkInterface, host: Host, context: Context) -> Problem | None:
