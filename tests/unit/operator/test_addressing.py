@@ -265,3 +265,47 @@ def test_a_service_address_that_a_guest_would_make_is_told() -> None:
     problem = allocate(key("a"), "spec.addresses", (), [told], AddressBook(), MAC)
     assert isinstance(problem, Stalls)
     assert problem.message.startswith("spec.macAddress")
+
+
+MIXES: tuple[dict[str, Any], ...] = (
+    {"cidr": "10.0.0.0/29"},
+    {"cidr": "10.0.1.0/29", "allocationPools": [{"start": "10.0.1.3", "end": "10.0.1.4"}]},
+    {"cidr": "2001:db8::/64"},
+    {"cidr": "2001:db8:1::/64", "ipv6Mode": "DHCPv6Stateless"},
+    {"cidr": "2001:db8:2::/120", **STATEFUL},
+    {"cidr": "2001:db8:3::/64", "dhcp": False},
+)
+
+
+@given(
+    st.lists(st.sampled_from(MIXES), min_size=1, max_size=6, unique_by=lambda spec: str(spec["cidr"])),
+    st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12),
+)
+def test_whatever_subnets_a_network_has_ports_never_share_an_address(
+    specs: list[dict[str, Any]], steps: list[tuple[int, bool]]
+) -> None:
+    book, subnets = AddressBook(), [subnet(**spec) for spec in specs]
+    by_uid = {each.uid: each for each in subnets}
+    held: dict[int, list[tuple[str, str]]] = {}
+    for who, stays in steps:
+        mac = f"52:54:00:00:00:{who:02x}"
+        if not stays:
+            book.cancel(key(str(who)))
+            held.pop(who, None)
+            continue
+        found = allocate(key(str(who)), "spec.addresses", (), subnets, book, mac)
+        if isinstance(found, Waits | Stalls):
+            held.pop(who, None)
+            continue
+        held[who] = [(allocation.subnet_uid, allocation.address) for allocation in found]
+        for allocation in found:
+            of = by_uid[allocation.subnet_uid]
+            assert address_problem("", allocation.address, [of]) is None
+            assert automatic_problem("", allocation.address, [of], mac) is None
+        versions = [ip_address(allocation.address).version for allocation in found]
+        assert versions.count(4) == any(ip_network(of.spec.cidr).version == 4 for of in subnets)
+        assert set(versions) == {ip_network(of.spec.cidr).version for of in subnets}
+        told = {of.uid for of in subnets if of.spec.dhcp and addressing.is_automatic(of.spec)}
+        assert told <= {allocation.subnet_uid for allocation in found}
+    taken = [address for addresses in held.values() for address in addresses]
+    assert len(taken) == len(set(taken))
