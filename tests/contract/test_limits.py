@@ -12,6 +12,8 @@ import pytest
 from contract.network_lab import Guest, Lab, eventually, network, port
 from nephos_agent.network.model import HostNetwork, RateLimit
 from nephos_agent.network.names import funnel_name, tap_name
+from nephos_agent.network.traffic import DropReason
+from nephos_api.resources.security_group import Direction
 
 _SECONDS: Final = 1.5
 _SEND: Final = """
@@ -167,6 +169,21 @@ async def test_a_limit_that_goes_leaves_nothing_and_so_does_a_port(path: Path) -
     assert funnel_name("a") not in host.tenant_links()
     for name in ("limit_egress", "limit_ingress", "drops_limited"):
         assert path.tap() not in host.in_tenants("nft", "list", "set", "bridge", "nephos", name)
+
+
+async def test_what_passes_a_port_and_what_is_dropped_of_it_is_counted(path: Path) -> None:
+    await path.limit("a", egress=RateLimit(kilobits_per_second=3_000, packets_per_second=100))
+    found = await path.send(size=1000, packets_per_second=600)
+    (one,) = await path.lab.one.driver.traffic()
+    assert one.port_uid == "a"
+    assert one.egress.packets >= found.sent
+    assert one.egress.size_bytes > found.sent * 1000
+    drops = {(direction, reason): packets for direction, reason, packets in one.drops}
+    assert drops[Direction.EGRESS, DropReason.PACKET_LIMIT] > 0
+    assert drops[Direction.EGRESS, DropReason.BANDWIDTH_LIMIT] > 0
+    assert drops[Direction.EGRESS, DropReason.SPOOFED] == 0
+    (two,) = await path.lab.two.driver.traffic()
+    assert two.ingress.packets >= found.packets
 
 
 async def _any(changed: list[str]) -> bool:

@@ -145,6 +145,15 @@ async def test_a_tap_whose_qemu_died_is_not_plugged_and_is_made_afresh_for_the_n
     close()
 
 
+async def test_every_plugged_port_tells_what_passed_it(world: World) -> None:
+    described = network(1, world.port("a", "10.10.0.11"), world.port("b", "10.10.0.12"))
+    await world.driver.create_tap("a", described.ports[0].mac, 1450)
+    close = world.open_tap("a")
+    await world.driver.apply(described)
+    assert [traffic.port_uid for traffic in await world.driver.traffic()] == ["a"]
+    close()
+
+
 async def test_networks_are_listed_until_they_are_removed(world: World) -> None:
     await world.driver.apply(network(1))
     await world.driver.apply(network(2))

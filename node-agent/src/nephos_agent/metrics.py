@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Count
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from aiohttp import web
@@ -12,12 +12,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from nephos_agent.compute.protocol import ComputeDriver, Domain, DomainState, DomainStats
 from nephos_agent.network.protocol import NetworkDriver
+from nephos_agent.network.traffic import PortTraffic
 from nephos_agent.server.plan import Step
 from nephos_api.errors import TemporaryFault
 from nephos_api.reconcile.result import Result
+from nephos_api.resources.port import Port
+from nephos_api.resources.security_group import Direction
 
 _STEP_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 _LABELS: Final = ["namespace", "server", "uid"]
+_PORT_LABELS: Final = ["namespace", "server", "port", "direction"]
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -70,23 +74,39 @@ class Metrics:
 class Exposition:
     """Answers a scrape; what runs on the host is asked for then, in one call to the hypervisor each."""
 
-    def __init__(self, metrics: Metrics, compute: ComputeDriver, network: NetworkDriver) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        compute: ComputeDriver,
+        network: NetworkDriver,
+        port: Callable[[str], Port | None],
+    ) -> None:
+        """``port`` returns the Port of this host that has the UID."""
         self._metrics = metrics
         self._compute = compute
         self._network = network
+        self._port = port
 
     async def render(self) -> bytes:
-        """Return all metrics; without those of the domains while the hypervisor is away."""
+        """Return all metrics; without those of the domains while the hypervisor is away, and likewise of the ports."""
         snapshot = CollectorRegistry()
-        try:
-            found = await self._compute.domains()
-            snapshot.register(_Snapshot(domain_metrics(found)))
-            snapshot.register(_Snapshot(usage_metrics(await self._compute.stats())))
-            snapshot.register(_Snapshot([_ports(len(await self._network.plugged()))]))
-            snapshot.register(_Snapshot([_up(1)]))
-        except TemporaryFault:
-            snapshot.register(_Snapshot([_up(0)]))
+        for metrics in (await self._domains(), await self._ports()):
+            snapshot.register(_Snapshot(metrics))
         return generate_latest(self._metrics.registry) + generate_latest(snapshot)
+
+    async def _domains(self) -> list[Metric]:
+        try:
+            found = domain_metrics(await self._compute.domains())
+            return [*found, *usage_metrics(await self._compute.stats()), _up(1)]
+        except TemporaryFault:
+            return [_up(0)]
+
+    async def _ports(self) -> list[Metric]:
+        try:
+            plugged, traffic = await self._network.plugged(), await self._network.traffic()
+        except TemporaryFault:
+            return []
+        return [_ports(len(plugged)), *traffic_metrics(traffic, self._port)]
 
 
 class _Snapshot:
@@ -123,6 +143,26 @@ def usage_metrics(stats: Iterable[DomainStats]) -> list[Metric]:
         read.add_metric(labels, one.block_read_bytes)
         written.add_metric(labels, one.block_write_bytes)
     return [cpu, memory, balloon, read, written]
+
+
+def traffic_metrics(traffic: Iterable[PortTraffic], port: Callable[[str], Port | None]) -> list[Metric]:
+    """Return what passed each Port and what was dropped of it; those that the API does not know have no name."""
+    size = CounterMetricFamily("nephos_port_bytes", "Bytes that passed the Port", labels=_PORT_LABELS)
+    packets = CounterMetricFamily("nephos_port_packets", "Packets that passed the Port", labels=_PORT_LABELS)
+    dropped = CounterMetricFamily(
+        "nephos_port_dropped_packets", "Packets of the Port that were dropped", labels=[*_PORT_LABELS, "reason"]
+    )
+    for one in traffic:
+        known = port(one.port_uid)
+        if known is None:
+            continue
+        labels = [known.metadata.namespace or "", known.spec.server or "", known.metadata.name]
+        for direction, passed in ((Direction.INGRESS, one.ingress), (Direction.EGRESS, one.egress)):
+            size.add_metric([*labels, direction.value], passed.size_bytes)
+            packets.add_metric([*labels, direction.value], passed.packets)
+        for direction, reason, count in one.drops:
+            dropped.add_metric([*labels, direction.value, reason.value], count)
+    return [size, packets, dropped]
 
 
 def _ports(plugged: int) -> Metric:

@@ -125,7 +125,8 @@ async def _run(config: Config, real: RealHost | None, metrics_host: str, metrics
     async with connect(user_agent=f"nephos-agent/{config.version}") as kubernetes:
         host = await real_host(config, real) if real else memory_host(config)
         agent = Agent(config, kubernetes, host)
-        runner = await serve(Exposition(agent.metrics, agent.compute, agent.network), metrics_host, metrics_port)
+        exposition = Exposition(agent.metrics, agent.compute, agent.network, agent.watches.port)
+        runner = await serve(exposition, metrics_host, metrics_port)
         running, stopping = asyncio.ensure_future(agent.run()), asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -15,11 +15,13 @@ from nephos_agent.compute.protocol import ComputeFacts
 from nephos_agent.config import CapacityLimits
 from nephos_agent.consoles import Consoles
 from nephos_agent.host import description
-from nephos_agent.metrics import Exposition
+from nephos_agent.metrics import Exposition, traffic_metrics
+from nephos_agent.network.traffic import DropReason, Passed, PortTraffic
 from nephos_api.errors import TemporaryFault
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import Port, Server
 from nephos_api.resources.host import Hypervisor, HypervisorType, Resources
+from nephos_api.resources.security_group import Direction
 from nephos_api.resources.server import ServerImage
 
 from .conftest import World, eventually
@@ -234,11 +236,16 @@ async def test_a_run_that_fails_fails_all_who_shared_it_and_the_next_works() -> 
     await coalescing.run("a")
 
 
+async def scrape(world: World) -> str:
+    assert world.agent
+    exposition = Exposition(world.agent.metrics, world.compute, world.network, world.agent.watches.port)
+    return (await exposition.render()).decode()
+
+
 async def test_a_scrape_shows_domains_ports_steps_and_use(world: World) -> None:
     await world.active(networks=(world.add_network(),))
     await world.until(Port, "one-net0", lambda port: port.status.phase == "Active")
-    assert world.agent
-    text = (await Exposition(world.agent.metrics, world.compute, world.network).render()).decode()
+    text = await scrape(world)
     for line in (
         'nephos_agent_domains{state="Running"} 1.0',
         "nephos_agent_ports 1.0",
@@ -247,11 +254,26 @@ async def test_a_scrape_shows_domains_ports_steps_and_use(world: World) -> None:
     ):
         assert line in text
     assert 'nephos_server_memory_bytes{namespace="demo",server="one"' in text
+    assert 'nephos_port_bytes_total{direction="Ingress",namespace="demo",port="one-net0",server="one"} 0.0' in text
+
+
+def test_drops_of_a_port_are_told_by_reason() -> None:
+    spec = {"network": "blue", "server": "one"}
+    known = Port.model_validate({"metadata": {"name": "one-net0", "namespace": "demo", "uid": "p"}, "spec": spec})
+    drops = ((Direction.EGRESS, DropReason.SPOOFED, 3), (Direction.INGRESS, DropReason.NOT_ALLOWED, 4))
+    traffic = [PortTraffic(uid, Passed(1, 100), Passed(2, 200), drops) for uid in ("p", "unknown")]
+    size, packets, dropped = traffic_metrics(traffic, {"p": known}.get)
+    assert [sample.value for sample in size.samples] == [100, 200]
+    assert [sample.value for sample in packets.samples] == [1, 2]
+    assert [(sample.labels["direction"], sample.labels["reason"], sample.value) for sample in dropped.samples] == [
+        ("Egress", "Spoofed", 3),
+        ("Ingress", "NotAllowed", 4),
+    ]
 
 
 async def test_a_scrape_without_a_hypervisor_still_answers(world: World) -> None:
-    assert world.agent
     compute = MemoryCompute()
     compute.lose_connection()
-    text = (await Exposition(world.agent.metrics, compute, world.network).render()).decode()
+    world.compute = compute
+    text = await scrape(world)
     assert "nephos_agent_hypervisor_up 0.0" in text

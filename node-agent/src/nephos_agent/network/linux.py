@@ -32,6 +32,7 @@ from nephos_agent.network.plan import Plan
 from nephos_agent.network.protocol import NetworkListener
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
+from nephos_agent.network.traffic import PortTraffic
 from nephos_api.errors import TemporaryFault
 
 _T = TypeVar("_T")
@@ -102,6 +103,10 @@ class LinuxNetwork:
     async def plugged(self) -> frozenset[str]:
         """See ``NetworkDriver.plugged``."""
         return self._worker.plugged
+
+    async def traffic(self) -> tuple[PortTraffic, ...]:
+        """See ``NetworkDriver.traffic``."""
+        return await self._run(lambda: self._worker.traffic())
 
     async def unplug(self, port_uid: str) -> None:
         """See ``NetworkDriver.unplug``."""

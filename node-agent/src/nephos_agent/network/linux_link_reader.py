@@ -23,6 +23,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC, IFF_UP
 from nephos_agent.network.netlink_codec import attribute, attributes, message, messages
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
+_STATS64: Final = struct.Struct("=8Q")
 _BUFFER_BYTES: Final = 1 << 17
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
@@ -34,6 +35,7 @@ _IFLA_LINK: Final = 5
 _IFLA_MASTER: Final = 10
 _IFLA_LINKINFO: Final = 18
 _IFLA_IFALIAS: Final = 20
+_IFLA_STATS64: Final = 23
 _IFLA_CARRIER: Final = 33
 _INFO_KIND: Final = 1
 _INFO_DATA: Final = 2
@@ -92,6 +94,19 @@ class Link:
     is_promiscuous: bool = False
 
 
+@dataclass(frozen=True)
+class Counters:
+    """What a device sent and received since it was made."""
+
+    index: int
+    received_packets: int
+    sent_packets: int
+    received_bytes: int
+    sent_bytes: int
+    received_dropped: int
+    sent_dropped: int
+
+
 class LinkReader:
     """A netlink socket in the calling thread's namespace. Calls block; they raise ``OSError``."""
 
@@ -119,23 +134,36 @@ class LinkReader:
     def all(self) -> tuple[Link, ...]:
         """Return every link."""
         self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
-        return tuple(self._dumped())
+        return tuple(map(read_link, self._dumped()))
+
+    def counters(self) -> dict[str, Counters]:
+        """Return what every link has counted, by its name."""
+        self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
+        return dict(map(_read_counters, self._dumped()))
 
     def _send(self, flags: int, body: bytes) -> None:
         self._sequence += 1
         header = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         self._socket.send(message(RTM_GETLINK, flags, self._sequence, header + body))
 
-    def _dumped(self) -> Iterator[Link]:
+    def _dumped(self) -> Iterator[memoryview]:
         while True:
             for kind, payload in messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
                 if kind == _NLMSG_DONE:
                     return
                 if kind == RTM_NEWLINK:
-                    yield read_link(payload)
+                    yield payload
                 elif kind == _NLMSG_ERROR:
                     code = -struct.unpack_from("=i", payload)[0]
                     raise OSError(code, f"links: {os.strerror(code)}")
+
+
+def _read_counters(payload: memoryview) -> tuple[str, Counters]:
+    index = _IFINFOMSG.unpack_from(payload)[2]
+    found = dict(attributes(payload, _IFINFOMSG.size))
+    # packets, bytes, errors, dropped, each received and sent (struct rtnl_link_stats64)
+    rx, tx, rx_bytes, tx_bytes, _, _, rx_dropped, tx_dropped = _STATS64.unpack_from(found[_IFLA_STATS64])
+    return _text(found.get(_IFLA_IFNAME)) or "", Counters(index, rx, tx, rx_bytes, tx_bytes, rx_dropped, tx_dropped)
 
 
 def read_link(payload: memoryview) -> Link:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from nephos_agent.network.linux_link_reader import Link, LinkReader, PortFlags
+from nephos_agent.network.linux_link_reader import Counters, Link, LinkReader, PortFlags
 from nephos_api.errors import PermanentFault
 
 _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL})
@@ -46,6 +46,10 @@ class Links:
     def all(self) -> tuple[Link, ...]:
         """Return every link."""
         return self._reader.all()
+
+    def counters(self) -> dict[str, Counters]:
+        """Return what every link has counted, by its name."""
+        return self._reader.counters()
 
     def add(self, name: str, kind: str, alias: str, mtu: int, **attributes: Any) -> Link:
         """Make a link, down, and return it; one that is there is returned as it is.

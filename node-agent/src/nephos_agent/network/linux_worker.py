@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from nephos_agent.network import hosts_files, linux_services
+from nephos_agent.network import hosts_files, linux_services, linux_traffic
 from nephos_agent.network import linux_namespaces as namespaces
 from nephos_agent.network.cutting import FlowJudge, local_addresses
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
@@ -22,6 +22,7 @@ from nephos_agent.network.plan import Changes, Plan, keeping, plan
 from nephos_agent.network.rate_facts import Funnel, PacketLimit
 from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
+from nephos_agent.network.traffic import PortTraffic
 
 _PORTS_OWN: Final = (GuardElement, PacketLimit, Funnel)
 """Facts of a port that its tap leaves behind."""
@@ -235,6 +236,10 @@ class Worker:
         self._prepared.add(port_uid)
         self._publish()
         return name
+
+    def traffic(self) -> tuple[PortTraffic, ...]:
+        """See ``NetworkDriver.traffic``."""
+        return linux_traffic.read(self._kernel, self._picture.taps())
 
     def unplug(self, port_uid: str) -> None:
         """See ``NetworkDriver.unplug``."""

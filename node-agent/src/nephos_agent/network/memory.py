@@ -5,6 +5,7 @@ from __future__ import annotations
 from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.protocol import NetworkListener
+from nephos_agent.network.traffic import Passed, PortTraffic
 from nephos_api.errors import TemporaryFault
 
 
@@ -52,6 +53,11 @@ class MemoryNetwork:
     async def plugged(self) -> frozenset[str]:
         """See ``NetworkDriver.plugged``."""
         return frozenset(self._plugged.keys() & self._open)
+
+    async def traffic(self) -> tuple[PortTraffic, ...]:
+        """Return that nothing passed, and nothing was dropped."""
+        nothing = Passed(0, 0)
+        return tuple(PortTraffic(uid, nothing, nothing, ()) for uid in sorted(await self.plugged()))
 
     async def unplug(self, port_uid: str) -> None:
         """See ``NetworkDriver.unplug``."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nephos_agent.network.model import HostNetwork, HostRouter
+from nephos_agent.network.traffic import PortTraffic
 
 NetworkListener = Callable[[str], None]
 """Called in the event loop with the UID of a network or router that somebody changed behind our back; "" means all."""
@@ -32,6 +33,9 @@ class NetworkDriver(Protocol):
 
     async def plugged(self) -> frozenset[str]:
         """Return the UIDs of the ports whose taps are filtered and bridged."""
+
+    async def traffic(self) -> tuple[PortTraffic, ...]:
+        """Return what passed each plugged port and what was dropped of it, in a few dumps however many there are."""
 
     async def unplug(self, port_uid: str) -> None:
         """Remove the port's tap and filters."""
