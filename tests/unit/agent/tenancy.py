@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CLEANUP_FINALIZER, Resource
 from nephos_api.resources import FloatingIP, Network, Port, Router, SecurityGroup, Server
 
-from .conftest import HOST, World
+from .conftest import HOST
 
 R = TypeVar("R", bound=Resource)
 OUTSIDE_CIDR = "203.0.113.0/24"
+
+
+class Api(Protocol):
+    """Whatever has an API in memory."""
+
+    api: MemoryKubernetes
 
 
 @dataclass
 class Tenancy:
     """Makes objects in a world's API, complete as after the operator."""
 
-    world: World
+    world: Api
 
     def network(self, name: str, number: int, *, namespace: str = "demo", **spec: Any) -> Network:
         """Make a network with the Subnet 10.<number>.0.0/24."""
@@ -34,10 +41,10 @@ class Tenancy:
             Network, name, spec, {"vni": 100 + number, "mtu": 1450, "subnets": [subnet]}, namespace=namespace
         )
 
-    def outside(self, name: str = "public") -> Network:
+    def outside(self, name: str = "public", *, physical_network: str = "public") -> Network:
         subnet = {"name": name, "uid": f"{name}-subnet", "cidr": OUTSIDE_CIDR, "gateway": "203.0.113.1", "dhcp": False}
         status = {"mtu": 1500, "subnets": [subnet]}
-        spec = {"external": {"physicalNetwork": "public"}}
+        spec = {"external": {"physicalNetwork": physical_network}}
         return self._seed(Network, name, spec, status, namespace="nephos-catalog")
 
     async def router(
