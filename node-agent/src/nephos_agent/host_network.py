@@ -30,6 +30,8 @@ def host_network(
     ports: Iterable[HostPort],
     security_groups: Iterable[HostSecurityGroup] = (),
     routed_members: Iterable[GroupMember] = (),
+    *,
+    serves_guests: bool = True,
 ) -> HostNetwork | None:
     """Return the network, everything in a fixed order; None while the operator has not said what it is."""
     status, external = network.status, network.spec.external
@@ -45,6 +47,7 @@ def host_network(
         subnets=status.subnets,
         ports=tuple(sorted(ports, key=lambda port: port.uid)),
         provider=_provider(external) if external else None,
+        serves_guests=serves_guests,
         security_groups=tuple(sorted(security_groups, key=lambda group: group.uid)),
         routed_members=tuple(sorted(set(routed_members), key=lambda member: (member.address, member.security_groups))),
     )

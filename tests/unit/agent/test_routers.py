@@ -45,6 +45,11 @@ async def test_a_host_with_one_leg_of_a_router_carries_all_its_networks(world: W
     assert [(each.network_uid, each.address) for each in made.neighbours] == [(red.uid, "10.2.0.5")]
     assert made.mtus == tuple(sorted((uid, 1450) for uid in (green.uid, red.uid)))
     assert [port.uid for port in world.network.applied[red.uid].ports] == [far.uid]
+    assert {uid: each.serves_guests for uid, each in world.network.applied.items()} == {
+        blue.uid: True,
+        green.uid: False,
+        red.uid: False,
+    }
 
 
 async def test_routers_and_their_networks_go_with_the_last_port_that_needs_them(

@@ -69,6 +69,8 @@ def own_facts(network: HostNetwork, context: HostContext, open_taps: frozenset[s
             result |= _outside_port_facts(port, network.uid, network.dns_domain, names)
         else:
             result |= _remote_port_facts(port, network.uid, network.dns_domain, names)
+    if not network.serves_guests:
+        result = {fact for fact in result if not isinstance(fact, HostsFile)}
     return frozenset(result)
 
 

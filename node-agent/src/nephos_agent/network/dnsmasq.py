@@ -82,8 +82,8 @@ def configuration(network: HostNetwork, names: NetworkNames, run_dir: str) -> st
 
 
 def is_needed(network: HostNetwork) -> bool:
-    """Tell whether the network has addresses at which dnsmasq answers."""
-    return any(subnet.service_address for subnet in network.subnets)
+    """Tell whether the network has addresses at which dnsmasq answers, and guests here who ask."""
+    return network.serves_guests and any(subnet.service_address for subnet in network.subnets)
 
 
 def leasing(network: HostNetwork) -> frozenset[str]:

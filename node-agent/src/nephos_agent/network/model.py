@@ -120,6 +120,8 @@ class HostNetwork:
     """Add and change, but take nothing away: the API may have forgotten what runs here (restored from a backup)."""
     provider: ProviderSegment | None = None
     """Set for a network of the provider's, which has no VNI."""
+    serves_guests: bool = True
+    """False on a host that has it for a router alone: nobody there asks for DHCP or names."""
     security_groups: tuple[HostSecurityGroup, ...] = ()
     """The groups of the ports on this host, by UID."""
     routed_members: tuple[GroupMember, ...] = ()

@@ -26,13 +26,14 @@ class Descriptions:
         if watch is None or network is None:
             return None
         ports = self._ports(uid, watch)
-        here = {group for port in ports if port.host == self._fabric.host_name for group in port.security_groups}
-        groups = [self._fabric.groups.watches.get(group) for group in here]
+        here = [port for port in ports if port.host == self._fabric.host_name]
+        used = {group for port in here for group in port.security_groups}
+        groups = [self._fabric.groups.watches.get(group) for group in used]
         members = self._members(uid)
         if members is None or not all(group and group.is_synced for group in groups):
             return None
         found = [group.group for group in groups if group and group.group]
-        described = host_network(network, ports, found, members)
+        described = host_network(network, ports, found, members, serves_guests=bool(here))
         if described and len(found) < len(groups):
             # Ports name a group that is not there: until the operator has looked, what it allowed stays.
             return replace(described, keep_unknown=True)

@@ -92,6 +92,7 @@ def test_a_network_where_nothing_of_ours_answers_needs_no_process() -> None:
     outside = MANUAL.model_copy(update={"service_address": None})
     assert not dnsmasq.is_needed(network(subnets=(outside,)))
     assert not dnsmasq.is_needed(network(subnets=()))
+    assert not dnsmasq.is_needed(replace(network(), serves_guests=False))
 
 
 @pytest.mark.parametrize(

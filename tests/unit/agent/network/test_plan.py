@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from nephos_agent.network.facts import (
     Dnsmasq,
     Fact,
     GuardElement,
+    HostsFile,
     Service,
     Tap,
     TunnelEntry,
@@ -50,6 +52,15 @@ def test_a_network_is_these_facts() -> None:
     described = network(port(11, ipv6=True), port(12, "h2"), port(13, "h2"), port(14), subnets=(V4, V6))
     lines = sorted(repr(fact) for fact in facts(described, 11) if not isinstance(fact, Dnsmasq))
     assert "\n".join(lines) + "\n" == (GOLDEN / "facts.txt").read_text()
+
+
+def test_where_a_network_is_only_routed_nobody_is_served_until_a_guest_comes() -> None:
+    routed = replace(network(port(12, "h2"), port(13, "h2")), serves_guests=False)
+    before = facts(routed)
+    assert not [fact for fact in before if isinstance(fact, Dnsmasq | HostsFile)]
+    assert before < facts(replace(routed, serves_guests=True))
+    served = network(port(11), port(12, "h2"), port(13, "h2"))
+    assert desired.touched_ports(routed, served, frozenset(), frozenset()) == {"port-11", "port-12", "port-13"}
 
 
 def test_filters_come_before_the_device_that_they_guard_and_addresses_after_it() -> None:
