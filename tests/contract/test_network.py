@@ -429,7 +429,7 @@ async def test_metadata_comes_back_with_the_next_agent(pair: Pair, tmp_path: Pat
         ("ip", "link", "set", "{vxlan}", "down"),
         ("ip", "link", "set", "{tap}", "nomaster"),
         ("nft", "delete", "table", "bridge", "nephos"),
-        ("nft", "flush", "set", "bridge", "nephos", "port_ipv4"),
+        ("nft", "flush", "map", "bridge", "nephos", "port_ipv4"),
         ("nft", "flush", "chain", "bridge", "nephos", "incoming"),
     ],
     ids=lambda words: " ".join(words),
@@ -467,7 +467,7 @@ async def test_removal_leaves_nothing(pair: Pair) -> None:
         assert {path.name for path in (host.folder / "netns").glob("nephos*")} == {"nephos"}
         for name in ("role", "port_mac", "port_ipv4", "port_ipv6", "port_nd_target"):
             assert "elements" not in host.in_tenants(
-                "nft", "list", "set" if name != "role" else "map", "bridge", "nephos", name
+                "nft", "list", "map" if name in ("role", "port_ipv4", "port_ipv6") else "set", "bridge", "nephos", name
             )
 
 

@@ -51,8 +51,8 @@ def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[Gua
             *attachment(tap, bridge, "from_limited_port" if limited else "from_port", policy),
             *limited,
             *(GuardElement(tap, counter) for counter in counters),
-            *_own_elements(port, tap),
-            *_pair_elements(port.address_pairs, tap),
+            *_own_elements(port, tap, policy),
+            *_pair_elements(port.address_pairs, tap, policy),
         }
     )
 
@@ -90,22 +90,22 @@ def _member(bridge: str, address: str, policy: str) -> GuardElement:
     return GuardElement(bridge, name, (address, policy))
 
 
-def _own_elements(port: HostPort, tap: str) -> Iterator[GuardElement]:
+def _own_elements(port: HostPort, tap: str, policy: str) -> Iterator[GuardElement]:
     mac = port.mac
     yield GuardElement(tap, GuardSet.MAC, (mac,))
     for address in own_addresses(port):
         if is_ipv6(address):
-            yield GuardElement(tap, GuardSet.IPV6, (mac, address))
+            yield GuardElement(tap, GuardSet.IPV6, (mac, address, policy))
             yield GuardElement(tap, GuardSet.ND_TARGET, (mac, address))
         else:
-            yield GuardElement(tap, GuardSet.IPV4, (mac, address))
+            yield GuardElement(tap, GuardSet.IPV4, (mac, address, policy))
 
 
-def _pair_elements(pairs: tuple[AddressPair, ...], tap: str) -> Iterator[GuardElement]:
+def _pair_elements(pairs: tuple[AddressPair, ...], tap: str, policy: str) -> Iterator[GuardElement]:
     """Yield what lets the guest use other addresses too; prefixes of one MAC may not overlap in the kernel's sets."""
     for mac in {pair.mac for pair in pairs}:
         yield GuardElement(tap, GuardSet.MAC, (mac,))
-        yield GuardElement(tap, GuardSet.IPV6, (mac, link_local(mac)))
+        yield GuardElement(tap, GuardSet.IPV6, (mac, link_local(mac), policy))
         yield GuardElement(tap, GuardSet.ND_TARGET, (mac, link_local(mac)))
         prefixes = [ip_network(pair.address, strict=False) for pair in pairs if pair.mac == mac]
         for prefix in collapse_addresses(prefix for prefix in prefixes if prefix.version == 4):

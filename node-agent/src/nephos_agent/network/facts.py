@@ -53,7 +53,17 @@ class GuardSet(StrEnum):
     INGRESS_GROUP_PORT = "ingress_group_port"
 
 
-MAPS: Final = frozenset({GuardSet.ROLE, GuardSet.MARK, GuardSet.ZONE, GuardSet.MEMBER_IPV4, GuardSet.MEMBER_IPV6})
+MAPS: Final = frozenset(
+    {
+        GuardSet.ROLE,
+        GuardSet.IPV4,
+        GuardSet.IPV6,
+        GuardSet.MARK,
+        GuardSet.ZONE,
+        GuardSet.MEMBER_IPV4,
+        GuardSet.MEMBER_IPV6,
+    }
+)
 """Sets whose elements give a value: the last part of ``GuardElement.rest``."""
 DROP_COUNTERS: Final = frozenset(
     {

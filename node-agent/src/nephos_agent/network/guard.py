@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
-from ipaddress import IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from nephos_agent.network.facts import DROP_COUNTERS, GuardElement, GuardSet
@@ -34,6 +34,7 @@ _BRIDGE_SETS: Final = frozenset(
 )
 _BRIDGE_COUNTERS: Final = _BRIDGE_SETS & DROP_COUNTERS
 _BY_DEVICE_NUMBER: Final = frozenset({GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED})
+_FAMILIES: Final = {family.value.lower(): family.value for family in IPFamily}
 _POLICY_SHIFT: Final = 16
 _CLOSED_NUMBER: Final = 0xFFFF
 _LOWER_HALF: Final = 0xFFFF
@@ -113,7 +114,9 @@ def _sender_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any
         case GuardSet.ROLE:
             return device, {"goto": {"target": rest[0]}}
         case GuardSet.MARK:
-            return device, _policy_number(rest[0], numbering) | numbering.devices.number(device)
+            return device, _mark(device, rest[0], numbering)
+        case GuardSet.IPV4 | GuardSet.IPV6:
+            return {"concat": [device, *rest[:-1]]}, _mark(device, rest[-1], numbering)
         case name if name in _BRIDGE_COUNTERS:
             return device, None
         case name:
@@ -136,7 +139,11 @@ def _flow_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any]:
         case GuardSet.REFUSED_EGRESS | GuardSet.REFUSED_INGRESS | GuardSet.CROWDED:
             return numbering.devices.number(device), None
         case _:
-            return {"concat": [_policy_number(device, numbering), *_rule_to_json(element, numbering)]}, None
+            return {"concat": _rule_to_json(element, numbering)}, None
+
+
+def _mark(device: str, policy: str, numbering: Numbering) -> int:
+    return _policy_number(policy, numbering) | numbering.devices.number(device)
 
 
 def _address_to_json(name: GuardSet, rest: tuple[str, ...]) -> Iterator[Any]:
@@ -155,20 +162,26 @@ def _address_to_json(name: GuardSet, rest: tuple[str, ...]) -> Iterator[Any]:
                 yield address
 
 
-def _rule_to_json(element: GuardElement, numbering: Numbering) -> Iterator[Any]:
+def _rule_to_json(element: GuardElement, numbering: Numbering) -> list[Any]:
+    """Return the key in the order of ``filter.nft``: policy, family where a policy is the remote, protocol, remote.
+
+    Of a rule with ports, the port and the remote come first.
+    """
     *parts, remote = element.rest
-    if _names_policy(element.set):
-        family, *spans = parts
-        yield family.lower()
-        yield from (_span_to_json(span) for span in spans)
-        yield _policy_number(remote, numbering)
-    else:
-        yield from (_span_to_json(span) for span in parts)
-        yield _prefix_to_json(remote)
+    by_policy, with_port = _is_by_policy(element.set), _is_with_port(element.set)
+    other_side = _policy_number(remote, numbering) if by_policy else _prefix_to_json(remote)
+    family = [parts.pop(0).lower()] if by_policy else []
+    protocol, *ports = (_span_to_json(span) for span in parts)
+    policy = [_policy_number(element.device, numbering), *family, protocol]
+    return [*ports, other_side, *policy] if with_port else [*policy, other_side]
 
 
-def _names_policy(name: GuardSet) -> bool:
+def _is_by_policy(name: GuardSet) -> bool:
     return "_group" in name
+
+
+def _is_with_port(name: GuardSet) -> bool:
+    return name.endswith("_port")
 
 
 def _policy_number(policy: str, numbering: Numbering) -> int:
@@ -222,7 +235,9 @@ def _zone(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
 
 def _member(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
     (zone, address), mark = value[0]["concat"], value[1]
-    return GuardElement(numbering.networks.name(zone), name, (address, _policy_from_mark(mark, numbering)))
+    return GuardElement(
+        numbering.networks.name(zone), name, (str(ip_address(address)), _policy_from_mark(mark, numbering))
+    )
 
 
 def _service(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
@@ -244,14 +259,22 @@ def _sender(name: GuardSet, value: Any, _numbering: Numbering) -> GuardElement:
     return GuardElement(device, name, (mac, *rest))
 
 
+def _known_sender(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
+    key, mark = value
+    device, mac, address = key["concat"]
+    return GuardElement(device, name, (mac, str(ip_address(address)), _policy_from_mark(mark, numbering)))
+
+
 def _rule_from_json(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
-    mark, *parts, remote = value["concat"]
-    policy = _policy_from_mark(mark, numbering)
-    if _names_policy(name):
-        family, *spans = parts
-        proper = {"ipv4": IPFamily.IPV4, "ipv6": IPFamily.IPV6}[family].value
-        return GuardElement(policy, name, (proper, *map(_span_from_json, spans), _policy_from_mark(remote, numbering)))
-    return GuardElement(policy, name, (*map(_span_from_json, parts), _prefix_from_json(remote)))
+    parts = list(value["concat"])
+    ports = [parts.pop(0)] if _is_with_port(name) else []
+    remote = parts.pop(0) if ports else parts.pop()
+    mark, *families, protocol = parts
+    spans = [_span_from_json(span) for span in (protocol, *ports)]
+    if families:
+        remote_policy = _policy_from_mark(remote, numbering)
+        return GuardElement(_policy_from_mark(mark, numbering), name, (_FAMILIES[families[0]], *spans, remote_policy))
+    return GuardElement(_policy_from_mark(mark, numbering), name, (*spans, _prefix_from_json(remote)))
 
 
 def _policy_from_mark(mark: int, numbering: Numbering) -> str:
@@ -286,6 +309,10 @@ _READERS: Final[dict[GuardSet, Callable[[GuardSet, Any, Numbering], GuardElement
     GuardSet.SERVICE: _service,
     GuardSet.MEMBER_IPV4: _member,
     GuardSet.MEMBER_IPV6: _member,
+    GuardSet.IPV4: _known_sender,
+    GuardSet.IPV6: _known_sender,
     **dict.fromkeys(_BRIDGE_COUNTERS, _by_name),
-    **dict.fromkeys(_BRIDGE_SETS - _BRIDGE_COUNTERS - {GuardSet.ROLE, GuardSet.MARK}, _sender),
+    **dict.fromkeys(
+        (GuardSet.MAC, GuardSet.ND_TARGET, GuardSet.PAIR_IPV4, GuardSet.PAIR_IPV6, GuardSet.PAIR_ND_TARGET), _sender
+    ),
 }

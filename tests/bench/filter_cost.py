@@ -1,0 +1,234 @@
+"""What security groups cost: a packet's way through the filters beside a bare bridge, and a changed rule.
+
+Veths stand for guests. Both bridges are measured in turn in one run, and the least of many bursts counts: what else the
+machine does only adds to it.
+"""
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from unittest.mock import patch
+
+from bench.packet_sender import Burst
+from contract.network_lab import Host, inside, network, running_lab
+from nephos_agent.network import linux_namespaces as namespaces
+from nephos_agent.network.linux_link_reader import PortFlags
+from nephos_agent.network.linux_links import Links
+from nephos_agent.network.linux_neighbours import NeighbourSocket, bridge_entry
+from nephos_agent.network.linux_services import set_sysctls
+from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
+from nephos_agent.network.names import network_names, tap_name
+from nephos_api.resources.security_group import Direction, IPFamily
+
+_BURSTS = 300
+_FIRST_PACKET_BURSTS = 20
+_PORT = 5000
+_SENDER, _RECEIVER = "10.10.0.1", "10.10.0.2"
+_LOCAL_PORTS = 200
+_MEMBERS = 2000
+_TCP, _UDP = 6, 17
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class PacketCost:
+    """Nanoseconds a packet, the sender's own work included."""
+
+    bare_ns: float
+    filtered_ns: float
+    bare_first_ns: float
+    first_ns: float
+    """The first packet of a flow, and what the kernel does to remember it."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times a bare bridge the filters cost."""
+        return self.filtered_ns / self.bare_ns
+
+
+@dataclass(frozen=True)
+class ChangeCost:
+    """One rule added to a group with many members."""
+
+    enforced_ms: float
+    """From the call of the driver to the first packet that passes."""
+    elements: int
+    transactions: int
+
+
+def packet_cost(rules: int) -> PacketCost:
+    """Return what a packet of an established flow costs on a host with 200 ports whose groups have so many rules."""
+    return asyncio.run(_in_lab(lambda host: _packet_cost(host, rules)))
+
+
+def change_cost() -> ChangeCost:
+    """Return what it costs to add a rule to a group with 2,000 members, 200 of them on this host."""
+    return asyncio.run(_in_lab(_change_cost))
+
+
+async def _in_lab(work: Callable[[Host], Awaitable[_T]]) -> _T:
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_lab(Path(folder)) as lab:
+            return await work(lab.one)
+
+
+async def _packet_cost(host: Host, rules: int) -> PacketCost:
+    members = SecurityRule(Direction.INGRESS, IPFamily.IPV4, _UDP, remote_group="group")
+    described = _network(host, _LOCAL_PORTS, _LOCAL_PORTS, (*_rules(rules - 1), members))
+    await host.driver.apply(described)
+    bridge = network_names(described.uid, "nephos").bridge
+    bare = host.folder / "netns" / "bare"
+    namespaces.create(bare)
+    inside(bare, _make_bare_bridge)
+    taps = (tap_name("port-1"), tap_name("port-2"))
+    with _wired(host, bare, "br0", ("left", "right")) as plain, _wired(host, host.tenants, bridge, taps) as filtered:
+        for sender, receiver in (plain, filtered):
+            _establish(sender, receiver)
+        bursts = [Burst(sender, _RECEIVER, [_PORT]) for sender, _receiver in (plain, filtered)]
+        rounds = [[burst.send() for burst in bursts] for _ in range(_BURSTS)]
+        firsts = [
+            [Burst(sender, _RECEIVER, range(first, first + 1000)).send() for sender, _receiver in (plain, filtered)]
+            for first in range(10_000, 10_000 + 1000 * _FIRST_PACKET_BURSTS, 1000)
+        ]
+    bare_ns, filtered_ns = (min(times) for times in zip(*rounds, strict=True))
+    bare_first_ns, first_ns = (min(times) for times in zip(*firsts, strict=True))
+    return PacketCost(bare_ns, filtered_ns, bare_first_ns, first_ns)
+
+
+async def _change_cost(host: Host) -> ChangeCost:
+    described = _network(host, _LOCAL_PORTS, _MEMBERS, _rules(100))
+    await host.driver.apply(described)
+    commits: list[str] = []
+    commit = Tables._commit
+
+    def counted(tables: Tables, commands: str) -> None:
+        commits.append(commands)
+        commit(tables, commands)
+
+    taps = (tap_name("port-1"), tap_name("port-2"))
+    bridge = network_names(described.uid, "nephos").bridge
+    with _wired(host, host.tenants, bridge, taps) as (sender, receiver):
+        sender.sendto(b"refused", (_RECEIVER, _PORT))
+        rule = SecurityRule(Direction.INGRESS, IPFamily.IPV4, _UDP, _PORT)
+        changed = _network(host, _LOCAL_PORTS, _MEMBERS, (*_rules(100), rule))
+        with patch.object(Tables, "_commit", counted):
+            started = time.perf_counter()
+            await host.driver.apply(changed)
+            sender.sendto(b"allowed", (_RECEIVER, _PORT))
+            heard = receiver.recv(64)
+            took = time.perf_counter() - started
+    if heard != b"allowed":
+        raise AssertionError(f"{heard!r} passed before a rule allowed it")
+    return ChangeCost(1000 * took, sum(each.count('"concat"') for each in commits), len(commits))
+
+
+def _rules(count: int) -> tuple[SecurityRule, ...]:
+    """Return so many rules: what goes out, members of the group, and ports, half of them for one network alone."""
+    fixed = (
+        SecurityRule(Direction.EGRESS, IPFamily.IPV4),
+        SecurityRule(Direction.INGRESS, IPFamily.IPV4, remote_group="group", protocol=_TCP),
+    )
+    return fixed + tuple(
+        SecurityRule(
+            Direction.INGRESS,
+            IPFamily.IPV4,
+            _TCP,
+            1000 + number,
+            1000 + number,
+            f"10.{number % 200}.0.0/16" if number % 2 else None,
+        )
+        for number in range(count - len(fixed))
+    )
+
+
+def _network(host: Host, local: int, ports: int, rules: tuple[SecurityRule, ...]) -> HostNetwork:
+    members = tuple(
+        HostPort(
+            uid=f"port-{number}",
+            name=f"port-{number}",
+            mac=_mac(number),
+            addresses=(PortAddress(f"10.10.{number >> 8}.{number & 255}", "subnet-1", 16),),
+            server_uid=None,
+            server_name=None,
+            host=host.name if number <= local else "elsewhere",
+            host_address=host.address if number <= local else f"192.0.2.{10 + number % 20}",
+            security_groups=("group",),
+        )
+        for number in range(1, ports + 1)
+    )
+    described = network(1, *members, cidr="10.10.0.0/16")
+    return replace(described, security_groups=(HostSecurityGroup("group", frozenset(rules)),))
+
+
+def _mac(number: int) -> str:
+    return f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def _make_bare_bridge() -> None:
+    set_sysctls({"net/bridge/bridge-nf-call-iptables": "0", "net/ipv6/conf/all/disable_ipv6": "1"})
+    with Links() as links:
+        links.add("br0", "bridge", "", 1500)
+        made = links.get("br0")
+        assert made is not None
+        links.set(made.index, state="up")
+
+
+@contextmanager
+def _wired(
+    host: Host, namespace: Path, bridge: str, devices: tuple[str, str]
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Make two veths on the bridge with a namespace behind each; yield a UDP socket in each."""
+    made: list[socket.socket] = []
+    for number, device in enumerate(devices, start=1):
+        guest = host.folder / "netns" / f"{namespace.name}-{number}"
+        namespaces.create(guest)
+        with guest.open() as handle:
+            inside(namespace, partial(_plug, bridge, device, _mac(number), handle.fileno()))
+        made.append(inside(guest, partial(_speak, number)))
+    try:
+        yield made[0], made[1]
+    finally:
+        for each in made:
+            each.close()
+
+
+def _plug(bridge: str, device: str, mac: str, guest: int) -> None:
+    peer = {"ifname": "eth0", "address": mac, "mtu": 1450, "net_ns_fd": guest}
+    neighbours = NeighbourSocket()
+    with Links() as links:
+        links.add(device, "veth", "", 1450, peer=peer)
+        link, master = links.get(device), links.get(bridge)
+        assert link is not None
+        assert master is not None
+        links.join(link, master.index, PortFlags(), 1450)
+        neighbours.replace([bridge_entry(link.index, mac)])
+    neighbours.close()
+
+
+def _speak(number: int) -> socket.socket:
+    with Links() as links:
+        nic = links.get("eth0")
+        assert nic is not None
+        links.set(1, state="up")
+        links.set(nic.index, state="up")
+        links.add_address(nic.index, f"10.10.0.{number}/16")
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.settimeout(5)
+    made.bind((f"10.10.0.{number}", _PORT))
+    return made
+
+
+def _establish(sender: socket.socket, receiver: socket.socket) -> None:
+    """Have both sides say something."""
+    sender.sendto(b"question", (_RECEIVER, _PORT))
+    receiver.recv(64)
+    receiver.sendto(b"answer", (_SENDER, _PORT))
+    sender.recv(64)
