@@ -23,6 +23,8 @@ from nephos_api.kube.client import connect
 from nephos_api.kube.protocol import Kubernetes
 
 _FIRST_ADDRESS: Final = IPv4Address("172.31.0.1")
+_PHYSICAL_NETWORK: Final = "ext"
+"""What the hosts reach of the world."""
 _VCPUS: Final = 64
 _MEMORY_MIB: Final = 262_144
 _DISK_GIB: Final = 4096
@@ -49,6 +51,7 @@ def simulated_agents(count: int, kubernetes: Kubernetes, cloud_id: str, state_di
             host_address=str(_FIRST_ADDRESS + number - 1),
             state_dir=state_dir / name,
             run_dir=state_dir / name,
+            provider_bridges={_PHYSICAL_NETWORK: "br-ext"},
         )
         agents.append(Agent(config, kubernetes, memory_host(config)))
     return tuple(agents)
