@@ -1,5 +1,6 @@
 """What answers of an API server mean, and credentials that are renewed while we run."""
 
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -106,6 +107,13 @@ async def test_a_token_that_was_renewed_in_its_file_is_taken_up(server: tuple[Fa
         write_kubeconfig(kubeconfig, url, "second")
         await kubernetes.list(Network)
     assert fake.tokens_seen == ["first", "first", "first", "first", "second"]
+
+
+async def test_a_connection_sets_little_memory_aside(server: tuple[FakeServer, str], tmp_path: Path) -> None:
+    _, url = server
+    async with connect(write_kubeconfig(tmp_path / "kubeconfig", url, "first")) as kubernetes:
+        await kubernetes.list(Network)
+    assert SSLProtocol.max_size == 32 * 1024
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

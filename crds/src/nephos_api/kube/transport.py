@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import socket
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
 )
 """A watch may be silent for minutes: the kernel finds out within 30 s that its peer is gone."""
+
+
+_TLS_BUFFER_BYTES: Final = 32 * 1024
+"""What asyncio sets aside for each TLS connection of the process, instead of 256 KiB: a watch is one, mostly silent."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,7 @@ async def _load(configuration: Configuration, kubeconfig: str | None) -> None:
 class _KeptAliveRest(RESTClientObject):
     def _create_connector(self) -> aiohttp.TCPConnector:
         # No limit: a watch holds its connection for as long as it lasts.
+        SSLProtocol.max_size = _TLS_BUFFER_BYTES
         return aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, socket_factory=_kept_alive_socket)
 
 
