@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import agent_steps, api_writes, nephos_guest, rest
+from bench import agent_steps, api_writes, nephos_guest, rest, routed_paths
 from bench.process_cost import cost
 from bench.raw_guest import RawBridge
 from nephos_dev.cloud import Cloud, Plan
@@ -22,6 +22,7 @@ from nephos_dev.tenant import Tenant, network_manifests
 
 _TOGETHER = 10
 _NETWORKS = 20
+_PATH_RUN_S = 2
 _VCPU_RATIO = 32.0  # ten guests and more on a machine of two cores
 _RESULTS = WORK_TREE / ".nephos" / "bench.json"
 
@@ -41,15 +42,18 @@ class Figure:
 @click.option("--rounds", default=7, show_default=True, help="Rounds of single starts, raw and Nephos in turn.")
 @click.option("--servers", default=2000, show_default=True, help="Servers on simulated hosts; 0 leaves it out.")
 @click.option("--hosts", default=100, show_default=True, help="Simulated hosts.")
+@click.option("--paths", default=7, show_default=True, help="Runs of each network path; 0 leaves them out.")
 @click.option("--rest-s", default=30.0, show_default=True, help="How long the cloud at rest is watched, in seconds.")
-def main(rounds: int, servers: int, hosts: int, rest_s: float) -> None:
-    """Measure starts against raw starts, API writes, and what a cloud at rest costs."""
+def main(rounds: int, servers: int, hosts: int, paths: int, rest_s: float) -> None:
+    """Measure starts against raw starts, API writes, what a cloud at rest costs, and network paths against others."""
     screen = Console()
     figures: list[Figure] = []
     with _cloud(screen) as (cloud, tenant, raw):
         figures += measure_starts(cloud, tenant, raw, rounds)
         figures += measure_together(cloud, tenant, raw)
         figures += measure_rest(cloud, tenant, rest_s)
+    if paths:
+        figures += measure_paths(paths)
     if servers:
         figures += measure_scale(screen, servers, hosts)
     _RESULTS.parent.mkdir(exist_ok=True)
@@ -117,6 +121,20 @@ def measure_rest(cloud: Cloud, tenant: Tenant, rest_s: float) -> list[Figure]:
         Figure("agent idle", found.agent_cpu_percent, "% of a core", "< 1"),
         Figure("API writes at rest, Leases not counted", found.writes, "writes", "0", found.what_was_written),
     ]
+
+
+def measure_paths(rounds: int) -> list[Figure]:
+    """One TCP stream on each network path, beside the same path wired by hand; what moves of addresses cost."""
+    throughputs, outages = routed_paths.measure(rounds, _PATH_RUN_S)
+    figures = []
+    for each in throughputs:
+        figures.append(Figure(f"TCP {each.path}", each.nephos, "Gbit/s", detail=f"median of {rounds}"))
+        figures.append(Figure(f"TCP {each.path}, by hand", each.by_hand, "Gbit/s", detail=f"median of {rounds}"))
+        figures.append(Figure(f"TCP {each.path} / by hand", each.ratio, "x", ">= 0.9"))
+    for outage in outages:
+        figures.append(Figure(f"{outage.what}: pings lost", outage.lost, f"of {outage.sent}"))
+        figures.append(Figure(f"{outage.what}: longest time without an answer", outage.longest_ms, "ms"))
+    return figures
 
 
 def measure_scale(screen: Console, servers: int, hosts: int) -> list[Figure]:

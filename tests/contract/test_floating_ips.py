@@ -173,6 +173,18 @@ async def test_the_gateway_moves_with_its_address(cloud: Cloud, internet: Outsid
         assert await guest.pings(FAR_AWAY), name
 
 
+@pytest.mark.parametrize("name", ["c", "d"])
+async def test_a_flow_goes_on_when_the_gateway_moves(cloud: Cloud, internet: Outside, name: str) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)))
+    guest = cloud.guests[name]
+    assert await guest.pings(FAR_AWAY)
+    ping = asyncio.create_task(guest.run("ping", "-i0.02", "-c100", "-W1", FAR_AWAY))
+    await asyncio.sleep(0)
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)))
+    _, output = await ping
+    assert "icmp_seq=100 " in output, output
+
+
 async def test_a_server_directly_on_a_providers_network_meets_who_is_there(router_lab: Lab, internet: Outside) -> None:
     ports = tuple(
         replace(port(name, address, host, "subnet-public4"), addresses=(PortAddress(address, "subnet-public4", 24),))

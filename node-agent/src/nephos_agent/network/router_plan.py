@@ -29,9 +29,9 @@ _ORDER: Final[tuple[type[RouterFact], ...]] = (
     BridgeEntry,
     TunnelEntry,
     Neighbour,
-    NatElement,
     Route,
     RoutingRule,
+    NatElement,  # behind the way out: a flow that once left untranslated would stay so
     Address,  # of a floating address: it answers once all else of it is there
     Dnsmasq,
 )

@@ -1,0 +1,201 @@
+"""TCP across hosts, through a router and through a floating IP, beside the same paths wired by hand; what moves cost.
+
+Guests are namespaces at the end of a veth, which stands for the tap: what is measured is the network's path.
+"""
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from bench.hand_wired import HandWired, hand_wired
+from contract.network_lab import Host, Lab, network, port
+from contract.router_lab import (
+    FAR_AWAY,
+    Outside,
+    floating,
+    gateway,
+    outside,
+    public_network,
+    router,
+    running_lab,
+)
+from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
+from nephos_agent.network.names import Mark, tap_name
+
+_PING_INTERVAL_S = 0.005
+_FLOATING = "203.0.113.22"
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Gigabits a second of one path, medians of runs in turn."""
+
+    path: str
+    nephos: float
+    by_hand: float
+    ratio: float
+    """Median of each run's own: what else the machine does is the same for both of a pair."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What a move cost somebody who pinged all the time."""
+
+    what: str
+    lost: int
+    sent: int
+    longest_ms: float
+    """The longest time without an answer, less the time between two pings."""
+
+
+@dataclass(frozen=True)
+class _Wired:
+    lab: Lab
+    internet: Outside
+    networks: tuple[HostNetwork, ...]
+    guests: dict[str, Path]
+
+    def router(self, gateway_host: Host) -> HostRouter:
+        return router(*self.networks, gateway=gateway(gateway_host))
+
+    async def carry(self, described: HostRouter, floating_host: Host | None) -> None:
+        """Have both hosts carry the router; first the one that gives the floating IP up, as a move does."""
+        hosts = sorted((self.lab.one, self.lab.two), key=lambda host: host is floating_host)
+        for host in hosts:
+            own = (floating(22, _FIXED[host.name]),) if host is floating_host else ()
+            await host.driver.apply_router(replace(described, floating_ips=own))
+
+
+_FIXED = {"h1": "10.10.0.11", "h2": "10.20.0.12"}
+
+
+def measure(rounds: int, run_s: int) -> tuple[list[Throughput], list[Outage]]:
+    """Measure all paths ``rounds`` times, Nephos and by hand in turn, then the moves."""
+    with tempfile.TemporaryDirectory() as folder, hand_wired() as hand:
+        return asyncio.run(_measure(Path(folder), hand, rounds, run_s))
+
+
+async def _measure(folder: Path, hand: HandWired, rounds: int, run_s: int) -> tuple[list[Throughput], list[Outage]]:
+    async with running_lab(folder) as lab:
+        wired = await _wire(lab)
+        throughputs = await asyncio.to_thread(_throughputs, wired, hand, rounds, run_s)
+        return throughputs, await _outages(wired)
+
+
+async def _wire(lab: Lab) -> _Wired:
+    internet = outside(lab)
+    blue = network(1, port("a", "10.10.0.11", lab.one), port("c", "10.10.0.13", lab.two))
+    red = network(2, port("b", "10.20.0.12", lab.two, "subnet-2"), cidr="10.20.0.0/24")
+    guests = {}
+    for host in (lab.one, lab.two):
+        for each in (blue, red):
+            for local in (local for local in each.ports if local.host == host.name):
+                guests[local.uid] = _cable(host, local)
+                await host.driver.create_tap(local.uid, local.mac, each.mtu)
+            await host.driver.apply(each)
+        await host.driver.apply(public_network())
+    wired = _Wired(lab, internet, (blue, red), guests)
+    await wired.carry(wired.router(lab.one), lab.two)
+    return wired
+
+
+def _cable(host: Host, local: HostPort) -> Path:
+    """Make a guest, and in the tap's place a veth to it, which counts as open."""
+    namespace = host.folder / "netns" / f"guest-{local.uid}"
+    guest, tap = namespace.name, tap_name(local.uid)
+    subprocess.run(["touch", namespace], check=True)
+    subprocess.run(["unshare", f"--net={namespace}", "ip", "link", "set", "lo", "up"], check=True)
+    address = local.addresses[0].address
+    for place, command in (
+        (host.namespace, f"ip link add {tap} mtu 1450 type veth peer name {guest} mtu 1450 address {local.mac}"),
+        (host.namespace, f"ip link set {tap} alias {Mark('lab', 'port', local.uid)} up"),
+        (host.namespace, f"ip link set {guest} netns {namespace}"),
+        (namespace, f"ip addr add {address}/24 dev {guest}"),
+        (namespace, f"ip link set {guest} up"),
+        (namespace, f"ip route add default via {address.rsplit('.', 1)[0]}.1"),
+    ):
+        subprocess.run(["nsenter", f"--net={place}", *command.split()], check=True)
+    return namespace
+
+
+def _throughputs(wired: _Wired, hand: HandWired, rounds: int, run_s: int) -> list[Throughput]:
+    guests, internet = wired.guests, wired.internet.namespace
+    by_hand = {name: Path("/run/netns") / name for name in (hand.a, hand.b, hand.c, hand.internet)}
+    paths = {
+        "across hosts": (
+            (guests["a"], guests["c"], "10.10.0.13"),
+            (by_hand[hand.a], by_hand[hand.c], hand.address_c),
+        ),
+        "through a router": (
+            (guests["a"], guests["b"], "10.20.0.12"),
+            (by_hand[hand.a], by_hand[hand.b], hand.address_b),
+        ),
+        "through a floating IP": (
+            (internet, guests["b"], _FLOATING),
+            (by_hand[hand.internet], by_hand[hand.b], hand.floating),
+        ),
+    }
+    found = []
+    for path, (nephos, other) in paths.items():
+        runs = [(_gigabits(*nephos, run_s), _gigabits(*other, run_s)) for _ in range(rounds)]
+        ours, others = [run[0] for run in runs], [run[1] for run in runs]
+        ratio = statistics.median(one / another for one, another in runs)
+        found.append(Throughput(path, statistics.median(ours), statistics.median(others), ratio))
+    return found
+
+
+def _gigabits(client: Path, server: Path, address: str, run_s: int) -> float:
+    """Return how much one TCP stream carries."""
+    listener = subprocess.Popen(
+        ["nsenter", f"--net={server}", "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
+    )
+    assert listener.stdout is not None
+    while "Server listening" not in listener.stdout.readline():
+        pass
+    command = ["nsenter", f"--net={client}", "iperf3", "-J", "-c", address, "-t", str(run_s), "-O", "1"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    listener.communicate(timeout=10)
+    return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+async def _outages(wired: _Wired) -> list[Outage]:
+    one, two = wired.lab.one, wired.lab.two
+
+    async def move_floating_ip() -> None:
+        await wired.carry(wired.router(one), one)
+
+    async def move_gateway() -> None:
+        await wired.carry(wired.router(two), one)
+
+    return [
+        await _outage("a floating IP moves to another host", wired.internet.namespace, _FLOATING, move_floating_ip),
+        await _outage("the gateway moves to another host", wired.guests["c"], FAR_AWAY, move_gateway),
+    ]
+
+
+async def _outage(what: str, client: Path, address: str, move: Callable[[], Awaitable[None]]) -> Outage:
+    ping = await asyncio.create_subprocess_exec(
+        "nsenter",
+        f"--net={client}",
+        "ping",
+        f"-i{_PING_INTERVAL_S}",
+        "-c400",
+        "-D",
+        "-W1",
+        address,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert ping.stdout is not None
+    lines = [(await ping.stdout.readline()).decode() for _ in range(20)]
+    await move()
+    lines += (await ping.stdout.read()).decode().splitlines()
+    times = [float(match[1]) for line in lines if (match := re.match(r"\[([\d.]+)\] .*time=", line))]
+    gap = max(after - before for before, after in pairwise(times))
+    return Outage(what, 400 - len(times), 400, max(0.0, gap - _PING_INTERVAL_S) * 1000)
