@@ -12,7 +12,13 @@ from nephos_operator.addressing import AddressBook
 from nephos_operator.allocation import allocate, completed
 from nephos_operator.claims import better_claimant
 from nephos_operator.precedence import winner
-from nephos_operator.references import active_project, active_subnets, pinned_network, shared_network
+from nephos_operator.references import (
+    active_project,
+    active_subnets,
+    pinned_network,
+    settled_subnets,
+    shared_network,
+)
 from nephos_operator.security_groups import Groups, port_groups
 from nephos_operator.store import Store
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -37,7 +43,9 @@ def plan(port: Port, store: Store, book: AddressBook) -> PortPlan | Problem:
     mac = port.spec.mac_address or identity.mac_address(port.uid)
     if others := store.ports.by("mac", (network.uid, mac)):
         return Waits("MACInUse", f"waits for {mac}, which spec.macAddress asks for: {others[0].key} has it")
-    subnets = active_subnets(network, store)
+    subnets = settled_subnets(network, store)
+    if not isinstance(subnets, tuple):
+        return subnets
     allocations = allocate(port.key, "spec.addresses", port.spec.addresses, subnets, book, mac)
     if isinstance(allocations, Waits | Stalls):
         return allocations
@@ -70,8 +78,8 @@ def _network(port: Port, store: Store) -> Network | Problem:
         return network
     if problem := guest_problem(port, network):
         return problem
-    if network.status.phase is not NetworkPhase.ACTIVE or not active_subnets(network, store):
-        return Waits("NetworkNotActive", f"waits for {network.key} to become Active and to have a Subnet")
+    if network.status.phase is not NetworkPhase.ACTIVE:
+        return Waits("NetworkNotActive", f"waits for {network.key} to become Active")
     return network
 
 

@@ -218,10 +218,8 @@ def interface_plan(server: Server, interface: NetworkInterface, store: Store) ->
         return network
     if network.status.phase is not NetworkPhase.ACTIVE:
         return Waits("NetworkNotActive", f"waits for {network.key} to become Active")
-    subnets = active_subnets(network, store)
-    if not subnets:
-        return Waits("NoSubnet", f"waits for a Subnet of {network.key}: it has none that is Active")
-    return InterfacePlan(interface, network, subnets)
+    subnets = settled_subnets(network, store)
+    return InterfacePlan(interface, network, subnets) if isinstance(subnets, tuple) else subnets
 
 
 def _group_problem(server: Server, nic: InterfacePlan, store: Store) -> Problem | None:
@@ -252,6 +250,24 @@ def _with_port(server: Server, interface: NetworkInterface, port: Port | None, s
     if network is None or (found.spec.server_uid is None and not can_be_bound(found)):
         return Waits("PortNotReady", f"waits for {key}, which {field} names, to be Ready; kubectl describe says why")
     return InterfacePlan(interface, network, (), found)
+
+
+def settled_subnets(network: Network, store: Store) -> tuple[Subnet, ...] | Waits:
+    """Return the Network's Subnets that can give addresses, once it is known of each whether it can.
+
+    Who is applied together with a second Subnet would miss its addresses else, or be told that they don't exist.
+    """
+    if coming := coming_subnets(network, store):
+        return Waits("SubnetNotActive", f"waits for {coming[0].key} to become Active")
+    subnets = active_subnets(network, store)
+    return subnets or Waits("NoSubnet", f"waits for a Subnet of {network.key}: it has none that is Active")
+
+
+def coming_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:
+    """Return the Network's Subnets of which it is not known yet whether they can be used."""
+    subnets = store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
+    undecided = (None, SubnetPhase.PENDING)
+    return tuple(subnet for subnet in subnets if subnet.status.phase in undecided and not subnet.is_deleting)
 
 
 def active_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:

@@ -141,6 +141,13 @@ async def test_subnets_of_ipv6_do_not_overlap_either(cloud: World) -> None:
     assert asks(cloud, "Subnet", network="blue", cidr="fd00:1::/64") is None
 
 
+async def test_an_address_of_a_subnet_that_is_on_its_way_is_let_in(cloud: World) -> None:
+    await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64", ipv6Mode="DHCPv6Stateful")
+    assert asks_server(cloud, networks=[{"network": "blue", "addresses": ["fd00::9"]}]) is not None
+    cloud._watch()
+    assert asks_server(cloud, networks=[{"network": "blue", "addresses": ["fd00::9"]}]) is None
+
+
 async def test_an_address_that_the_guest_makes_itself_is_not_asked_for(cloud: World) -> None:
     await cloud.make(Subnet, "blue-v6", "demo", network="blue", cidr="fd00::/64")
     await cloud.settle()

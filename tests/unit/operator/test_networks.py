@@ -270,3 +270,24 @@ async def test_a_providers_subnet_has_a_service_address_while_guests_are_served_
         await cloud.settle()
         subnet = await cloud.get(Subnet, "outside-v4", "nephos-catalog")
         assert subnet.status.service_address == address
+
+
+async def test_what_is_applied_together_with_two_subnets_gets_addresses_of_both(cloud: World) -> None:
+    await cloud.make(Network, "red", "demo")
+    await cloud.make(Subnet, "red-v4", "demo", network="red", cidr="10.3.0.0/24")
+    await cloud.settle()
+    await cloud.make(Port, "mine", "demo", network="red")
+    await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "red"}])
+    await cloud.make(Subnet, "red-v6", "demo", network="red", cidr="fd00::/64", ipv6Mode="DHCPv6Stateful")
+    await cloud.settle()
+    for name in ("mine", "one-net0"):
+        port = await cloud.get(Port, name)
+        assert [held.subnet for held in port.spec.allocations] == ["red-v4", "red-v6"]
+
+
+async def test_a_subnet_that_can_not_be_used_keeps_nobody_waiting(cloud: World) -> None:
+    await cloud.make(Subnet, "over", "demo", network="blue", cidr="10.0.0.128/25")
+    await cloud.settle()
+    assert await cloud.reason(Subnet, "over") == "Overlaps"
+    server = await cloud.add_server("one")
+    assert server.status.host is not None

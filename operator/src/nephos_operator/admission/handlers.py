@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import kopf
@@ -44,6 +45,8 @@ KINDS: Final[tuple[type[Resource], ...]] = (
 """Kinds that the webhook looks at; charts/nephos/files/webhook.yaml sends them, each to /<plural>."""
 
 REFUSED: Final = 403
+NEWS_S: Final = 0.5
+"""What was applied or deleted just before, and makes a request right, may take that long to be heard of."""
 
 
 def register(registry: kopf.OperatorRegistry, store: Store, addresses: AddressBook, metrics: Metrics) -> None:
@@ -57,6 +60,9 @@ def _answer(registry: kopf.OperatorRegistry, kind: type[Resource], cloud: Cloud,
     @kopf.on.validate(GROUP, VERSION, kind.info.plural, id=kind.info.plural, registry=registry)
     async def review(*, body: kopf.Body, **request: Any) -> None:
         sentence = judge(kind, dict(body), request["operation"], cloud)
+        if sentence is not None:
+            await asyncio.sleep(NEWS_S)
+            sentence = judge(kind, dict(body), request["operation"], cloud)
         metrics.count_admission(kind.info.kind, is_refused=sentence is not None)
         if sentence is not None:
             raise kopf.AdmissionError(sentence, code=REFUSED)

@@ -13,7 +13,7 @@ from nephos_operator import quota
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
 from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
 from nephos_operator.port_plan import guest_problem
-from nephos_operator.references import active_subnets, network_places, shared_network
+from nephos_operator.references import active_subnets, coming_subnets, network_places, shared_network
 from nephos_operator.security_groups import group_names, group_places
 from nephos_operator.verdict import Stalls
 
@@ -132,8 +132,10 @@ def _network(resource: Resource, name: str, field: str, cloud: Cloud) -> Network
 def _addresses(
     own: Key, network: Network, field: str, addresses: Iterable[str], mac: str | None, cloud: Cloud
 ) -> str | None:
-    subnets = active_subnets(network, cloud.store)
+    subnets, coming = active_subnets(network, cloud.store), coming_subnets(network, cloud.store)
     for address in addresses if subnets else ():
+        if subnet_of(address, coming):
+            continue
         problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
         if problem:
             return problem.message
