@@ -25,6 +25,7 @@ from nephos_operator.engine import Engine
 from nephos_operator.heartbeats import Heartbeats, lease_informer
 from nephos_operator.ledger import Ledger
 from nephos_operator.logs import configure_logs
+from nephos_operator.metrics_outside import Outside
 from nephos_operator.store import Store
 from nephos_operator.writes import LeaderWrites
 
@@ -124,6 +125,7 @@ class Process:
             queue_length=lambda: self._engine.queue_length,
             is_leading=lambda: self._election.is_leader,
         )
+        self._metrics.registry.register(Outside(self._store, addresses))
 
     async def run(self) -> None:
         """Run all parts; the first that ends ends all."""
