@@ -229,7 +229,6 @@ def port(name: str, network: str, *, of: str = "s", nic: str = "net0") -> Port:
     [
         ([NET0], port("one-net0", "blue"), ["one-net0"], [], []),
         ([], port("one-net0", "blue"), [], [], ["one-net0"]),
-        ([NET0], port("one-net0", "green"), [], ["one-net0"], ["one-net0"]),
         ([NET0], port("one-net0", "blue", of="another"), [], ["one-net0"], []),
         ([NET0], port("one-net0", "blue", nic="net1"), [], ["one-net0"], ["one-net0"]),
         ([NET0 | {"port": "mine"}], port("mine", "blue"), ["mine"], [], []),

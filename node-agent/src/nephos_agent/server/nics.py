@@ -14,9 +14,9 @@ from enum import StrEnum
 from nephos_agent.compute.protocol import Domain, DomainState, Nic
 from nephos_agent.network.names import tap_name
 from nephos_api.conditions import ConditionType, is_true_of
-from nephos_api.identity import port_name
+from nephos_api.interfaces import is_used, port_of
 from nephos_api.resources.port import Port
-from nephos_api.resources.server import NetworkInterface, Server
+from nephos_api.resources.server import Server
 
 
 class PortState(StrEnum):
@@ -67,13 +67,13 @@ class Nics:
 
 def nics(server: Server, ports: Mapping[str, Port]) -> Nics:
     """Sort the Server's Ports; ``ports`` by name, of its namespace."""
-    entries = {nic.port or port_name(server.metadata.name, nic.name): nic for nic in server.spec.networks}
+    names = tuple(port_of(server, nic) for nic in server.spec.networks)
     own = {name: port for name, port in ports.items() if port.spec.server_uid == server.uid}
-    listed = {name: own[name] for name, nic in entries.items() if name in own and _is_of(own[name], nic)}
+    used = {name: port for name, port in own.items() if is_used(port, server)}
     return Nics(
-        listed=tuple(listed.values()),
-        missing=tuple(name for name in entries if name not in listed),
-        leaving=tuple(port for name, port in own.items() if name not in listed),
+        listed=tuple(used[name] for name in names if name in used),
+        missing=tuple(name for name in names if name not in used),
+        leaving=tuple(port for name, port in own.items() if name not in used),
     )
 
 
@@ -93,8 +93,3 @@ def port_state(port: Port, domain: Domain | None, *, leaving: bool = False, plug
 def is_released(port: Port) -> bool:
     """Tell whether the Port was released as it is bound now; what was said of an earlier binding does not count."""
     return is_true_of(port.status.conditions, ConditionType.RELEASED, port.metadata.generation)
-
-
-def _is_of(port: Port, nic: NetworkInterface) -> bool:
-    """Tell whether the entry means that Port; one that came to mean another network needs another Port."""
-    return port.spec.server_interface in (None, nic.name) and port.spec.network == nic.network
