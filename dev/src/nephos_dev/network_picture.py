@@ -59,7 +59,8 @@ def _devices(cloud: Cloud, host: HostLayout, *inside: str) -> Iterator[str]:
 def _answering(cloud: Cloud, host: HostLayout, namespace: str) -> Iterator[Held]:
     for link in _read(cloud, host, "ip", "-n", namespace, "-j", "address", "show", "scope", "global"):
         if link.get("ifname", "").startswith(_OUTSIDE):
-            yield from ((namespace, str(held["local"])) for held in link["addr_info"])
+            # ip leaves an empty entry where it leaves an address out
+            yield from ((namespace, str(held["local"])) for held in link["addr_info"] if held)
 
 
 def _translated(cloud: Cloud, host: HostLayout, namespace: str) -> Iterator[Held]:

@@ -135,7 +135,7 @@ def questions(layout: Layout, known: Addresses) -> tuple[Question, ...]:
         Question(
             what="web-2 reads a page of the internet's, which sees the router's address",
             asked="web-2",
-            command=("wget", "-q", "-T", "5", "-O", "-", world),
+            command=("timeout", "5", "wget", "-q", "-O", "-", world),
             expected=known.router,
         ),
     )

@@ -1,0 +1,164 @@
+"""What a guest cannot do, and what the host's own firewall cannot do to a guest."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from nephos_dev import internet
+from nephos_dev.asking import Guests, eventually, eventually_not
+from nephos_dev.cloud import Cloud
+from nephos_dev.environment import AGENT_METRICS_PORT
+from nephos_dev.layout import HostLayout
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
+from nephos_dev.waiting import NotYet, wait_for
+
+WORLD = f"http://{internet.WORLD[0][0]}/"
+METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
+CIDR = "10.78.0.0/24"
+PAIR = ("one", "two")
+TABLE = "hostile"
+TENANTS = ("ip", "netns", "exec", "nephos")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Two Servers on two hosts behind a Router, and one of another project with the address of the first."""
+
+    cloud: Cloud
+    project: Tenant
+    guests: Guests
+    others: Guests
+
+    def of(self, server: str) -> str:
+        """Return a Server's address."""
+        return str(self.project.wait_phase(server, "Active")["status"]["addresses"][0]["address"])
+
+    def host_of(self, server: str) -> HostLayout:
+        """Return the host that carries a Server."""
+        name = self.project.wait_phase(server, "Active")["status"]["host"]
+        return next(host for host in self.cloud.hosts if host.name == name)
+
+
+@pytest.fixture(scope="module")
+def cell(cloud: Cloud, project: Tenant, guests: Guests) -> Iterator[Cell]:
+    rules = [{"direction": "Ingress", "remoteCIDR": "0.0.0.0/0"}]
+    other = Tenant(cloud.cluster, f"{project.name}-b")
+    other.create()
+    for tenant in (project, other):
+        tenant.apply(
+            *network_manifests("blue", CIDR),
+            manifest("Router", "edge", externalNetwork="public", subnets=["blue-v4"]),
+            manifest("SecurityGroup", "open", rules=rules),
+        )
+    nic = {"network": "blue", "addresses": ["10.78.0.11"]}
+    project.apply(
+        manifest("ServerGroup", "apart", policy="AntiAffinity"),
+        server_manifest("one", "blue", networks=[nic], serverGroup="apart", securityGroups=["open"]),
+        server_manifest("two", "blue", serverGroup="apart", securityGroups=["open"]),
+    )
+    other.apply(server_manifest("three", "blue", networks=[nic], securityGroups=["open"]))
+    for name in PAIR:
+        project.wait_phase(name, "Active")
+    other.wait_phase("three", "Active")
+    with Guests(cloud, other.name) as others:
+        made = Cell(cloud, project, guests, others)
+        eventually(guests.ask("one", f"timeout 3 wget -q -O - {WORLD}"), "hello", what="the world")
+        eventually(guests.ask("one", f"ping -c 1 -W 2 {made.of('two')}"), what="the other guest")
+        yield made
+    other.destroy()
+
+
+def test_a_guest_reaches_no_host_no_agent_and_no_control_plane(cell: Cell) -> None:
+    layout = cell.cloud.layout
+    targets = [f"ping -c 1 -W 1 {host.address}" for host in cell.cloud.hosts]
+    targets += [
+        f"timeout 1 wget -q -O - http://{host.address}:{AGENT_METRICS_PORT}/metrics" for host in cell.cloud.hosts
+    ]
+    targets += [
+        f"ping -c 1 -W 1 {layout.gateway}",
+        f"nc -w 1 {layout.gateway} {layout.ports.apiserver} </dev/null",
+        f"timeout 1 wget -q -O - http://169.254.169.254:{AGENT_METRICS_PORT}/metrics",
+        f"timeout 1 wget -q -O - http://10.78.0.1:{AGENT_METRICS_PORT}/metrics",
+    ]
+    for target in targets:
+        assert cell.guests.run("one", target).status, target
+    assert cell.guests.run("one", f"timeout 3 wget -q -O - {WORLD}").status == 0, "the world is still there"
+
+
+def test_guests_of_two_projects_with_one_address_read_each_their_own_metadata(cell: Cell) -> None:
+    seen = []
+    for guests, server in ((cell.guests, "one"), (cell.others, "three")):
+        answer = eventually(guests.ask(server, f"timeout 3 wget -q -O - {METADATA}"), "uuid", what="metadata")
+        seen.append(json.loads(answer.output)["name"])
+    assert seen == ["one", "three"]
+
+
+def test_a_header_that_names_another_server_changes_nothing(cell: Cell) -> None:
+    other = cell.project.wait_phase("two", "Active")["metadata"]["uid"]
+    headers = " ".join(
+        f"--header '{line}'" for line in (f"X-Instance-ID: {other}", f"X-Forwarded-For: {cell.of('two')}")
+    )
+    answer = eventually(cell.guests.ask("one", f"timeout 3 wget -q {headers} -O - {METADATA}"), "uuid", what="metadata")
+    assert json.loads(answer.output)["name"] == "one"
+
+
+def test_projects_with_the_same_addresses_never_meet(cell: Cell) -> None:
+    assert cell.others.run("three", f"ping -c 2 -W 1 {cell.of('two')}").status, "an address that only the other has"
+    assert cell.guests.run("one", f"ping -c 1 -W 2 {cell.of('two')}").status == 0
+
+
+def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(cell: Cell) -> None:
+    with _hostile_firewall(cell):
+        for source, target in (PAIR, PAIR[::-1]):
+            assert cell.guests.run(source, f"ping -c 2 -W 2 {cell.of(target)}").status == 0
+            page = cell.guests.run(source, f"timeout 3 wget -q -O - http://{cell.of(target)}/")
+            assert page.output == target, "kube-proxy's kind of rule sends it elsewhere"
+        assert cell.guests.run("one", f"timeout 3 wget -q -O - {METADATA}").status == 0
+
+
+@pytest.mark.parametrize("family", ["bridge", "inet"])
+def test_filters_that_somebody_deletes_come_back_at_once(cell: Cell, family: str) -> None:
+    host = cell.host_of("one")
+    assert cell.cloud.execute(host, *TENANTS, "nft", "delete", "table", family, "nephos").returncode == 0
+
+    def back() -> None:
+        if cell.cloud.execute(host, *TENANTS, "nft", "list", "table", family, "nephos").returncode:
+            raise NotYet("the table is not there")
+
+    wait_for(back, what=f"table {family} nephos", timeout_s=15)
+    other = "10.78.0.200"
+    assert cell.guests.run("one", f"ip address add {other}/24 dev eth0").status == 0
+    try:
+        eventually_not(
+            cell.guests.ask("one", f"ping -c 1 -W 1 -I {other} {cell.of('two')}"),
+            what="an address that is not its own",
+            timeout_s=15,
+        )
+        eventually(cell.guests.ask("one", f"ping -c 1 -W 2 {cell.of('two')}"), what="its own address")
+    finally:
+        cell.guests.run("one", f"ip address del {other}/24 dev eth0")
+
+
+@contextmanager
+def _hostile_firewall(cell: Cell) -> Iterator[None]:
+    """Give both hosts a FORWARD policy of DROP, as Docker does, and a rule that redirects, as kube-proxy does."""
+    ruleset = f"""
+        table inet {TABLE} {{
+            chain forward {{ type filter hook forward priority 0; policy drop; }}
+            chain redirect {{
+                type nat hook prerouting priority -100;
+                ip daddr {CIDR} tcp dport 80 dnat ip to 192.0.2.99
+                ip daddr 169.254.169.254 tcp dport 80 dnat ip to 192.0.2.99
+            }}
+        }}
+    """
+    for host in cell.cloud.hosts:
+        assert cell.cloud.execute(host, "nft", ruleset).returncode == 0
+    try:
+        yield
+    finally:
+        for host in cell.cloud.hosts:
+            cell.cloud.execute(host, "nft", "delete", "table", "inet", TABLE)

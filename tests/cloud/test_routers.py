@@ -1,0 +1,181 @@
+"""Routers: between networks on the sender's host, to the world by one gateway host, and what moves when it is lost."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from nephos_dev import cables, internet
+from nephos_dev.asking import Guests, eventually, eventually_not, outside
+from nephos_dev.cloud import Cloud
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
+from nephos_dev.waiting import NotYet, wait_for
+
+WORLD = internet.WORLD[0][0]
+EVERYBODY = {"direction": "Ingress", "remoteCIDR": "0.0.0.0/0"}
+FAIL_OVER_BOUND_S = 60.0
+"""A lost host is found out after 20 s without a Lease; the rest is two busy cores."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two networks joined by a Router, with a Server of each, on two hosts."""
+
+    cloud: Cloud
+    project: Tenant
+    guests: Guests
+    red: str
+    blue: str
+
+    @property
+    def router(self) -> dict[str, Any]:
+        """The Router as it is now."""
+        return self.project.wait_phase("edge", "Active", kind="router")
+
+    def expect_world(self, server: str, *, timeout_s: float = 60) -> str:
+        """Wait until that Server reads the outside's page; return by which address the outside saw it."""
+        asked = self.guests.ask(server, f"timeout 2 wget -q -O - http://{WORLD}/")
+        return eventually(asked, "hello", what=f"{server} reaches the world", timeout_s=timeout_s).output.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def joined(cloud: Cloud, project: Tenant, guests: Guests) -> Joined:
+    project.apply(
+        *network_manifests("red", "10.73.0.0/24"),
+        *network_manifests("blue", "10.74.0.0/24"),
+        manifest("Router", "edge", externalNetwork="public", subnets=["red-v4", "blue-v4"]),
+        manifest("SecurityGroup", "open", rules=[EVERYBODY]),
+        manifest("ServerGroup", "apart", policy="AntiAffinity"),
+        *(server_manifest(name, name, serverGroup="apart", securityGroups=["open"]) for name in ("red", "blue")),
+    )
+    addresses = {
+        name: project.wait_phase(name, "Active")["status"]["addresses"][0]["address"] for name in ("red", "blue")
+    }
+    return Joined(cloud, project, guests, addresses["red"], addresses["blue"])
+
+
+def test_servers_of_two_networks_on_two_hosts_reach_each_other(joined: Joined) -> None:
+    eventually(joined.guests.ask("red", f"ping -c 1 -W 2 {joined.blue}"), what="red reaches blue")
+    eventually(joined.guests.ask("blue", f"ping -c 1 -W 2 {joined.red}"), what="blue reaches red")
+    hops = joined.guests.run("red", f"traceroute -n -q 1 -w 2 -m 4 {joined.blue}").output.splitlines()
+    assert [line.split()[1] for line in hops if line.split()[0].isdigit()] == ["10.73.0.1", joined.blue]
+
+
+def test_a_router_pings_by_the_gateways_address_of_each_network(joined: Joined) -> None:
+    eventually(joined.guests.ask("red", "ping -c 1 -W 2 10.73.0.1"), what="red's own gateway")
+    eventually(joined.guests.ask("red", "ping -c 1 -W 2 10.74.0.1"), what="the other network's gateway")
+
+
+@pytest.mark.parametrize("server", ["red", "blue"])
+def test_every_host_reaches_the_world_by_the_routers_address(joined: Joined, server: str) -> None:
+    own = {held["address"] for held in joined.router["status"]["external"]["addresses"]}
+    assert joined.expect_world(server) in own
+
+
+def test_the_world_reaches_no_fixed_address(joined: Joined) -> None:
+    (own,) = (h["address"] for h in joined.router["status"]["external"]["addresses"] if ":" not in h["address"])
+    layout = joined.cloud.layout
+    route = ("ip", "route", "replace", f"{joined.red}/32", "via", own)
+    joined.expect_world("red")
+    assert outside(layout, *route)().status == 0
+    try:
+        assert outside(layout, "ping", "-c", "2", "-W", "1", joined.red)().status, "a tenant's IPv4 network is private"
+    finally:
+        outside(layout, "ip", "route", "del", f"{joined.red}/32")()
+
+
+def test_a_router_that_is_disabled_forwards_nothing_until_it_is_enabled(joined: Joined) -> None:
+    ping = joined.guests.ask("red", f"ping -c 1 -W 1 {joined.blue}")
+    eventually(ping, what="red reaches blue")
+    joined.project.patch_spec("router", "edge", {"enabled": False})
+    eventually_not(ping, what="a router that is disabled", timeout_s=15)
+    joined.project.patch_spec("router", "edge", {"enabled": True})
+    eventually(ping, what="a router that is enabled again", timeout_s=15)
+
+
+def test_a_network_that_is_taken_away_is_cut_off_and_comes_back(joined: Joined) -> None:
+    ping = joined.guests.ask("red", f"ping -c 1 -W 1 {joined.blue}")
+    eventually(ping, what="red reaches blue")
+    joined.project.patch_spec("router", "edge", {"subnets": ["red-v4"]})
+    eventually_not(ping, what="a network that the router does not join", timeout_s=15)
+    joined.expect_world("red")
+    joined.project.patch_spec("router", "edge", {"subnets": ["red-v4", "blue-v4"]})
+    eventually(ping, what="red reaches blue again", timeout_s=15)
+
+
+def test_extra_routes_lead_by_a_guest(joined: Joined) -> None:
+    far = "192.0.2.1"
+    assert joined.guests.run("blue", f"ip address add {far}/32 dev lo").status == 0
+    joined.project.patch_spec("port", "blue-net0", {"allowedAddressPairs": [{"address": far}]})
+    joined.project.patch_spec("router", "edge", {"routes": [{"destination": f"{far}/32", "nextHop": joined.blue}]})
+    try:
+        eventually(joined.guests.ask("red", f"ping -c 1 -W 2 {far}"), what="an address behind a guest", timeout_s=15)
+    finally:
+        joined.project.patch_spec("router", "edge", {"routes": []})
+
+
+def test_the_gateway_moves_off_a_host_that_is_drained_and_its_address_with_it(joined: Joined) -> None:
+    before = joined.router["status"]
+    seen = joined.expect_world("red")
+    _set_host(joined.cloud, before["gatewayHost"], enabled=False)
+    try:
+        moved = wait_for(lambda: _moved(joined, before), what="another gateway host", timeout_s=FAIL_OVER_BOUND_S)
+        assert moved["external"]["addresses"] == before["external"]["addresses"]
+        for server in ("red", "blue"):
+            assert joined.expect_world(server, timeout_s=FAIL_OVER_BOUND_S) == seen
+    finally:
+        _set_host(joined.cloud, before["gatewayHost"], enabled=True)
+
+
+def test_the_gateway_moves_off_a_host_that_is_lost(joined: Joined) -> None:
+    before = joined.router["status"]
+    seen = joined.expect_world("red")
+    survivor = next(
+        name
+        for name in ("red", "blue")
+        if joined.project.wait_phase(name, "Active")["status"]["host"] != before["gatewayHost"]
+    )
+    with _cut(joined.cloud, before["gatewayHost"]):
+        wait_for(lambda: _moved(joined, before), what="another gateway host", timeout_s=FAIL_OVER_BOUND_S)
+        assert joined.expect_world(survivor, timeout_s=FAIL_OVER_BOUND_S) == seen
+    for server in ("red", "blue"):
+        assert joined.expect_world(server, timeout_s=FAIL_OVER_BOUND_S) == seen
+
+
+def test_a_router_in_use_waits_with_its_deletion_and_says_for_whom(joined: Joined) -> None:
+    joined.project.apply(manifest("FloatingIP", "held", externalNetwork="public", server="red"))
+    joined.project.wait_phase("held", "Active", kind="floatingip")
+    try:
+        joined.project.delete("network", "red", wait=False)
+        joined.project.wait(
+            "network", "red", lambda found: "" if "red" in _ready(found) else f"it says {_ready(found)}"
+        )
+    finally:
+        joined.project.delete("floatingip", "held")
+
+
+def _ready(found: dict[str, Any]) -> str:
+    return json.dumps(found.get("status", {}).get("conditions", []))
+
+
+def _moved(joined: Joined, before: dict[str, Any]) -> dict[str, Any]:
+    status: dict[str, Any] = joined.router["status"]
+    if status.get("gatewayHost") in {None, before["gatewayHost"]}:
+        raise NotYet(f"the gateway is on {status.get('gatewayHost')}")
+    return status
+
+
+def _set_host(cloud: Cloud, name: str, *, enabled: bool) -> None:
+    cloud.kubectl("patch", "host", name, "--type=merge", f"--patch={json.dumps({'spec': {'enabled': enabled}})}")
+
+
+@contextmanager
+def _cut(cloud: Cloud, name: str) -> Iterator[None]:
+    """Lose a host, and find it again."""
+    host = next(host for host in cloud.hosts if host.name == name)
+    with cables.pulled(cloud.layout, host):
+        yield
+    cloud.kubectl("wait", f"host/{name}", "--for=jsonpath={.status.phase}=Up", "--timeout=60s")
