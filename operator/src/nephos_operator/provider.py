@@ -15,10 +15,14 @@ PROVIDER_MTU: Final = 1500
 """MTU in bytes of a provider's network whose spec names none (Ethernet's own)."""
 
 
+def is_reached(segment: ExternalSegment, physical_networks: Collection[str], *, has_vlan: bool) -> bool:
+    """Tell whether a host has the segment: the physical network, and 802.1Q devices where it is a VLAN."""
+    return segment.physical_network in physical_networks and (segment.type is SegmentType.FLAT or has_vlan)
+
+
 def reaches(host: Host, segment: ExternalSegment) -> bool:
-    """Tell whether the Host has the segment: the physical network, and 802.1Q devices where it is a VLAN."""
-    has_wire = segment.physical_network in host.status.physical_networks
-    return has_wire and (segment.type is SegmentType.FLAT or host.status.has_vlan)
+    """Tell whether the Host has the segment."""
+    return is_reached(segment, host.status.physical_networks, has_vlan=host.status.has_vlan)
 
 
 def segment_problem(network: Network, hosts: Collection[Host], others: Iterable[Network]) -> Problem | None:

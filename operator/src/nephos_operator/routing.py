@@ -69,6 +69,7 @@ def _offer(host: Resource | None) -> object:
         host.metadata.labels,
         (status.phase, status.address, status.capacity, status.traits),
         (status.architecture, status.machine_types, status.firmwares),
+        (status.physical_networks, status.has_vlan),
     )
 
 

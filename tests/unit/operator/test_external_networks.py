@@ -8,7 +8,7 @@ import yaml
 
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CATALOG_NAMESPACE, Resource
-from nephos_api.resources import KINDS, Flavor, Host, Network, Router, Subnet
+from nephos_api.resources import KINDS, Flavor, Host, Network, Router, Server, Subnet
 from nephos_operator.kinds import Namespace
 
 World = Any
@@ -118,6 +118,29 @@ async def test_only_the_catalog_offers_networks_to_others(cloud: World, offer: d
     await cloud.settle()
     assert await cloud.reason(Network, "mine") == "NotInCatalog"
     assert f"spec.{next(iter(offer))}" in await cloud.message(Network, "mine")
+
+
+async def test_a_server_on_a_providers_network_goes_where_the_wire_is(cloud: World) -> None:
+    await cloud.add_outside()
+    network = await catalogs(cloud)
+    body = {"metadata": {"name": "public", "namespace": CATALOG_NAMESPACE}, "spec": network.spec.to_wire()}
+    await cloud.kube.apply(Network, body | {"spec": body["spec"] | {"shared": True}}, FieldManager.OPERATOR)
+    for name in ("h1", "h2"):
+        host = await cloud.get(Host, name)
+        status = {"address": host.status.address, "capacity": host.status.capacity.to_wire(), "physicalNetworks": []}
+        status |= {"architecture": "x86_64", "firmwares": ["BIOS"]}
+        await cloud.kube.apply_status(host, status, FieldManager.AGENT)
+    await cloud.settle()
+    server = await cloud.add_server("one", networks=[{"network": "public"}])
+    assert await cloud.reason(Server, "one") == "NoValidHost"
+    assert "physical-network" in await cloud.message(Server, "one")
+    await cloud.kube.apply_status(
+        await cloud.get(Host, "h2"), status | {"physicalNetworks": ["ext"]}, FieldManager.AGENT
+    )
+    await cloud.settle()
+    server = await cloud.get(Server, "one")
+    assert server.status.host == "h2"
+    assert server.status.address_list.startswith("203.0.113.")
 
 
 async def test_a_network_names_the_routers_that_have_a_leg_on_it(cloud: World) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from nephos_api.resources.server_group import ServerGroupPolicy
 from nephos_operator.placement.snapshot import HostView, Request
+from nephos_operator.provider import is_reached
 
 IO_LOAD_LIMIT: Final = 8
 """Servers that one Host builds at a time (Nova's max_io_ops_per_host)."""
@@ -29,6 +30,9 @@ FILTERS: Final[dict[str, Filter]] = {
         request.architecture == host.architecture
         and (request.machine_type is None or request.machine_type in host.machine_types)
         and (request.firmware == "BIOS" or request.firmware in host.firmwares)
+    ),
+    "physical-network": lambda request, host: all(
+        is_reached(segment, host.physical_networks, has_vlan=host.has_vlan) for segment in request.segments
     ),
     "vcpus": lambda request, host: host.vcpus.fits(host.used.vcpus, request.vcpus),
     "memory": lambda request, host: host.memory.fits(host.used.memory_mib, request.memory_mib),

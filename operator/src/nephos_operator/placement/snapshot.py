@@ -8,6 +8,7 @@ from functools import cached_property
 
 from nephos_api.resources import Host
 from nephos_api.resources.host import HostPhase
+from nephos_api.resources.network import ExternalSegment
 from nephos_api.resources.server_group import ServerGroupPolicy
 from nephos_operator.ledger import Ledger, Sums
 from nephos_operator.references import Resolved
@@ -49,6 +50,8 @@ class Request:
     policy: ServerGroupPolicy | None = None
     group_hosts: Mapping[str, int] = field(default_factory=dict)
     """How many other members of its group each host has."""
+    segments: frozenset[ExternalSegment] = frozenset()
+    """Networks of the provider's that it has a NIC on."""
     refused_by: frozenset[str] = frozenset()
     """Hosts that refused it in this search."""
 
@@ -73,6 +76,8 @@ class HostView:
     """0: no bound."""
     used: Sums
     """What is promised there: the ledger's own object, which changes as claims come and go."""
+    physical_networks: frozenset[str] = frozenset()
+    has_vlan: bool = False
 
 
 def view(host: Host, used: Sums) -> HostView:
@@ -96,6 +101,8 @@ def view(host: Host, used: Sums) -> HostView:
         disk=Inventory(capacity.disk_gib if capacity else 0, reserved.disk_gib, ratio.disk),
         most_servers=capacity.servers if capacity else 0,
         used=used,
+        physical_networks=frozenset(status.physical_networks),
+        has_vlan=status.has_vlan,
     )
 
 
@@ -142,5 +149,6 @@ def request(
         forbidden_traits=frozenset(flavor.forbidden_traits),
         policy=resolved.group.spec.policy if resolved.group else None,
         group_hosts=group_hosts,
+        segments=frozenset(plan.network.spec.external for plan in resolved.interfaces if plan.network.spec.external),
         refused_by=refused_by,
     )
