@@ -48,11 +48,6 @@ class PacketCost:
     first_ns: float
     """The first packet of a flow, and what the kernel does to remember it."""
 
-    @property
-    def ratio(self) -> float:
-        """How many times a bare bridge the filters cost."""
-        return self.filtered_ns / self.bare_ns
-
 
 @dataclass(frozen=True)
 class ChangeCost:

@@ -26,6 +26,7 @@ from nephos_agent.network.model import (
     SecurityRule,
 )
 from nephos_agent.network.names import network_names
+from nephos_agent.network.traffic import DropReason
 from nephos_api.resources.security_group import Direction, IPFamily
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
@@ -430,6 +431,29 @@ async def test_nothing_passes_a_port_that_is_switched_off(guests: Guests) -> Non
     await guests.set_port(replace(guests.port("c"), is_enabled=True))
     await eventually(lambda: guests.c.pings("10.10.0.254"))
     assert await connection.carries(b"3")
+
+
+async def test_what_is_dropped_is_counted_by_port_and_reason(guests: Guests) -> None:
+    host = guests.lab.one
+    await guests.set_rules(SecurityRule(OUT, V4, ICMP, 8))
+    assert not await guests.a.pings("10.10.0.13")
+    sender, receiver = datagrams(guests.c, "10.10.0.13", 4000), datagrams(guests.a, "10.10.0.11", 5000)
+    assert not await sender.reaches(receiver)
+    await guests.c.run("ip", "addr", "add", "10.10.0.99/24", "dev", "eth0")
+    assert not await guests.c.pings("10.10.0.11", "-I", "10.10.0.99")
+    drops = await _drops(host, "c")
+    assert drops[IN, DropReason.NOT_ALLOWED] == 1
+    assert drops[OUT, DropReason.NOT_ALLOWED] >= 1
+    assert drops[OUT, DropReason.SPOOFED] >= 1
+    assert (await _drops(host, "a")).get((OUT, DropReason.NOT_ALLOWED), 0) == 0
+    await guests.set_port(replace(guests.port("c"), is_enabled=False))
+    assert not await guests.c.pings("10.10.0.11")
+    assert max(count for (_, reason), count in (await _drops(host, "c")).items() if reason is DropReason.DISABLED) >= 1
+
+
+async def _drops(host: Host, uid: str) -> dict[tuple[Direction, DropReason], int]:
+    found = next(each for each in await host.driver.traffic() if each.port_uid == uid)
+    return {(direction, reason): count for direction, reason, count in found.drops}
 
 
 async def test_where_bridged_packets_are_kept_from_the_filters_nothing_passes_and_the_sweep_repairs_it(

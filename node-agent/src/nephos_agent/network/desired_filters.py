@@ -10,7 +10,7 @@ from nephos_agent.network.desired_limits import has_packet_limit
 from nephos_agent.network.facts import GuardElement, GuardSet
 from nephos_agent.network.judgement import own_addresses, shared_members
 from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, SecurityRule
-from nephos_agent.network.names import CLOSED, OPEN, NetworkNames, policy_name, tap_name
+from nephos_agent.network.names import OPEN, NetworkNames, policy_name, tap_name
 from nephos_agent.network.rule_elements import rule_elements
 
 
@@ -40,7 +40,9 @@ def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[Gua
     """Return what a port on this host needs."""
     tap = tap_name(port.uid)
     if not port.is_enabled:
-        return attachment(tap, bridge, "from_disabled_port", CLOSED) | {GuardElement(tap, GuardSet.DISABLED)}
+        return frozenset(
+            {GuardElement(tap, GuardSet.ROLE, ("from_disabled_port",)), GuardElement(tap, GuardSet.DISABLED)}
+        )
     limited = {GuardElement(tap, GuardSet.LIMITED)} if has_packet_limit(port) else set()
     if not port.port_security:
         return attachment(tap, bridge, "from_limited_open_port" if limited else "from_open_port") | limited

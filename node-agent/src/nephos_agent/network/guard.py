@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from nephos_agent.network.facts import DROP_COUNTERS, GuardElement, GuardSet
-from nephos_agent.network.names import CLOSED, OPEN
+from nephos_agent.network.names import OPEN
 from nephos_agent.network.numbering import Numbering
 from nephos_api.resources.security_group import IPFamily
 
@@ -36,7 +36,6 @@ _BRIDGE_COUNTERS: Final = _BRIDGE_SETS & DROP_COUNTERS
 _BY_DEVICE_NUMBER: Final = frozenset({GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED})
 _FAMILIES: Final = {family.value.lower(): family.value for family in IPFamily}
 _POLICY_SHIFT: Final = 16
-_CLOSED_NUMBER: Final = 0xFFFF
 _LOWER_HALF: Final = 0xFFFF
 
 
@@ -185,10 +184,7 @@ def _is_with_port(name: GuardSet) -> bool:
 
 
 def _policy_number(policy: str, numbering: Numbering) -> int:
-    if policy == OPEN:
-        return 0
-    number = _CLOSED_NUMBER if policy == CLOSED else numbering.policies.number(policy)
-    return number << _POLICY_SHIFT
+    return 0 if policy == OPEN else numbering.policies.number(policy) << _POLICY_SHIFT
 
 
 def _span_to_json(span: str) -> Any:
@@ -279,9 +275,7 @@ def _rule_from_json(name: GuardSet, value: Any, numbering: Numbering) -> GuardEl
 
 def _policy_from_mark(mark: int, numbering: Numbering) -> str:
     number = mark >> _POLICY_SHIFT
-    if number == 0:
-        return OPEN
-    return CLOSED if number == _CLOSED_NUMBER else numbering.policies.name(number)
+    return OPEN if number == 0 else numbering.policies.name(number)
 
 
 def _span_from_json(value: Any) -> str:

@@ -55,8 +55,6 @@ def tap_name(port_uid: str) -> str:
 
 OPEN: Final = "open"
 """The policy of what is not filtered by groups: tunnels, services, routers, ports without port security."""
-CLOSED: Final = "closed"
-"""The policy of a port that is switched off."""
 POLICY_PREFIX: Final = "npo"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-_LAST: Final = 0xFFFE
-"""16 bits; 0 stands for nothing, 0xffff for a port that is switched off."""
+_LAST: Final = 0xFFFF
+"""16 bits; 0 stands for nothing."""
 
 
 class NumbersExhausted(Exception):
@@ -16,7 +16,7 @@ class NumbersExhausted(Exception):
 
 @dataclass
 class Numbers:
-    """Numbers from 1 to 65,534 by name: where the name's digest says, or at the next free place behind it."""
+    """Numbers from 1 to 65,535 by name: where the name's digest says, or at the next free place behind it."""
 
     _by_name: dict[str, int] = field(default_factory=dict)
     _names: dict[int, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ class DropReason(StrEnum):
     NOT_ALLOWED = "NotAllowed"
     """No rule of its security groups allows it."""
     TOO_MANY_FLOWS = "TooManyFlows"
-    """It has as many connections as a port may have."""
+    """It began more connections than a port may, several thousand a second."""
     PACKET_LIMIT = "PacketLimit"
     """More packets a second than its QoS allows."""
     BANDWIDTH_LIMIT = "BandwidthLimit"
