@@ -10,7 +10,7 @@ import pytest
 from nephos_api.identity import device_name
 from nephos_dev.cloud import Cloud
 from nephos_dev.images import build_debian_12, default_cache_dir
-from nephos_dev.tenant import Tenant, network_manifests, server_manifest
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 API_VERSION = "nephos.cloud/v1alpha1"
@@ -86,9 +86,13 @@ def test_cloud_init_takes_everything_from_our_openstack_data(
             "spec": {"publicKey": key.with_suffix(".pub").read_text().strip()},
         },
         *network_manifests("blue", "10.60.0.0/24"),
+        manifest("Subnet", "blue-v6", network="blue", cidr="fd00:60::/64"),
+        manifest("Network", "leased"),
+        manifest("Subnet", "leased-v6", network="leased", cidr="fd00:61::/64", ipv6Mode="DHCPv6Stateful"),
         server_manifest(
             "deb",
             "blue",
+            networks=[{"network": "blue"}, {"name": "net1", "network": "leased"}],
             image=debian,
             flavor="small",
             keyPairs=["ops"],
@@ -103,4 +107,14 @@ def test_cloud_init_takes_everything_from_our_openstack_data(
     assert shell.run("id -un") == "debian"
     network = tenant.get("network", "blue")
     assert network is not None
-    assert shell.run("cat /sys/class/net/e*/mtu") == str(network["status"]["mtu"])
+    assert set(shell.run("cat /sys/class/net/e*/mtu").split()) == {str(network["status"]["mtu"])}
+    server = tenant.wait_phase("deb", "Active")
+    addresses = [entry["address"] for entry in server["status"]["addresses"]]
+    assert len(addresses) == 3
+    wait_for(lambda: _all_there(shell, addresses), what="each address that the Server says", timeout_s=60)
+
+
+def _all_there(shell: Shell, addresses: list[str]) -> None:
+    found = shell.run("ip -brief address")
+    if missing := [address for address in addresses if f" {address}/" not in found]:
+        raise NotYet(f"{missing} not in {found}")
