@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, Network, Port, Project, Server, Subnet
 
 World = Any
@@ -328,6 +329,23 @@ class TestSharedNetworks:
         for kind, name in ((Server, "one"), (Port, "vip")):
             assert await cloud.reason(kind, name) == reason
             assert mentioned in await cloud.message(kind, name)
+
+    async def test_a_server_on_a_network_of_the_providers_goes_where_that_is(self, cloud: World) -> None:
+        segment = {"physicalNetwork": "lab", "type": "Flat"}
+        await self.share(cloud, external=segment)
+        await cloud.add_server("one", networks=[{"network": "lab"}])
+        host = await cloud.get(Host, "h2")
+        own = ("address", "capacity", "architecture", "firmwares")
+        status = {name: value for name, value in host.status.to_wire().items() if name in own}
+        await cloud.kube.apply_status(host, status | {"physicalNetworks": ["lab"]}, FieldManager.AGENT)
+        await cloud.settle()
+        assert (await cloud.get(Server, "one")).status.host == "h2"
+        for number in range(3):
+            server = await cloud.add_server(f"more-{number}", networks=[{"network": "lab"}])
+            assert server.status.host == "h2"
+        assert (await cloud.add_server("other", networks=[])).status.host == "h1"
+        await cloud.patch(Server, "other", networks=[{"name": "net0", "network": "lab"}])
+        assert "HostNotOnNetwork" in cloud.events.reasons
 
     async def test_a_project_that_is_named_may_use_it(self, cloud: World) -> None:
         await self.share(cloud, projects=["demo"])

@@ -8,6 +8,7 @@ from nephos_api.resources.server import NetworkInterface
 from nephos_operator import quota
 from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import Context
+from nephos_operator.provider import reaches
 from nephos_operator.reconcilers import port_spec, server_ports
 from nephos_operator.reconcilers.server_status import readdressed, write_status
 from nephos_operator.references import InterfacePlan, active_project, interface_plan
@@ -47,13 +48,24 @@ async def _plug(server: Server, interface: NetworkInterface, host: Host, context
     nic = interface_plan(server, interface, context.store)
     if not isinstance(nic, InterfacePlan):
         return nic
-    if problem := _quota_problem(server, nic, context):
+    if problem := _quota_problem(server, nic, context) or _wire_problem(nic, host):
         return problem
     held = server_ports.reserve(server, (nic,), context)
     if isinstance(held, Waits | Stalls):
         return held
     await server_ports.write(server, nic, held[interface.name], host, context)
     return None
+
+
+def _wire_problem(nic: InterfacePlan, host: Host) -> Waits | None:
+    segment = nic.network.spec.external
+    if segment is None or reaches(host, segment):
+        return None
+    return Waits(
+        "HostNotOnNetwork",
+        f"spec.networks[{nic.interface.name}].network: Host {host.metadata.name} does not reach physical network"
+        f" {segment.physical_network} of {nic.network.key}; name another, or make the Server anew with it",
+    )
 
 
 def _quota_problem(server: Server, nic: InterfacePlan, context: Context) -> Stalls | None:
