@@ -1,22 +1,28 @@
 """Processes are killed at random moments of create and delete; afterwards nothing is lost, twice or orphaned.
 
+All the time one guest pings another, and the outside a floating IP.
+
 `NEPHOS_CHAOS_KILLS` says how many kills (12 unless told), `NEPHOS_CHAOS_SEED` repeats a run.
 """
 
 import os
 import random
 import re
+import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
+from nephos_dev import internet
+from nephos_dev.asking import eventually, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.observe import wait_sound
 from nephos_dev.progress import FailureError
-from nephos_dev.tenant import Tenant, network_manifests, server_manifest
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 KILLS = int(os.environ.get("NEPHOS_CHAOS_KILLS", "12"))
@@ -57,9 +63,14 @@ def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Ten
     print(f"NEPHOS_CHAOS_SEED={SEED}")
     dice = random.Random(SEED)  # noqa: S311  # why: repeatable on purpose
     placed = _start_pair(tenant)
+    floating = _give_address(cloud, tenant)
     before = _processes_of_guests(cloud, placed)
     churn = Churn(tenant, dice)
-    with _ping_between(cloud, tenant, placed["south"]) as lost, _killing(cloud, dice) as killed:
+    with (
+        _ping_between(cloud, tenant, placed["south"]) as lost,
+        _ping_from_outside(cloud, floating) as lost_outside,
+        _killing(cloud, dice) as killed,
+    ):
         while len(killed) < KILLS:
             churn.step()
     print("killed:", *killed)
@@ -70,6 +81,7 @@ def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Ten
     assert there == churn.alive | set(PAIR)
     assert _processes_of_guests(cloud, placed) == before, "a guest was started again"
     assert lost() == 0, "pings of a running pair were lost"
+    assert lost_outside() == 0, "pings of a floating IP were lost"
 
 
 @pytest.mark.parametrize("component", ["operator", "agent", "libvirtd", "kube-apiserver"])
@@ -105,6 +117,19 @@ def _start_pair(tenant: Tenant) -> dict[str, dict]:  # type: ignore[type-arg]  #
     return {name: tenant.wait_phase(name, "Active") for name in PAIR}
 
 
+def _give_address(cloud: Cloud, tenant: Tenant) -> str:
+    """Let the outside reach `north`; return by which address."""
+    tenant.apply(
+        manifest("Router", "edge", externalNetwork="public", subnets=["blue-v4"]),
+        manifest("SecurityGroup", "pinged", rules=[{"direction": "Ingress", "protocol": "ICMP"}]),
+        manifest("FloatingIP", "north", externalNetwork="public", server="north"),
+    )
+    tenant.patch_spec("server", "north", {"securityGroups": ["default", "pinged"]})
+    address = str(tenant.wait_phase("north", "Active", kind="floatingip")["status"]["address"])
+    eventually(outside(cloud.layout, "ping", "-c", "1", "-W", "2", address), what=f"the outside reaches {address}")
+    return address
+
+
 def _processes_of_guests(cloud: Cloud, placed: dict[str, dict]) -> dict[str, str]:  # type: ignore[type-arg]  # why: JSON
     """Return the process ID of QEMU for each Server: the same one, if the guest went on."""
     found = {}
@@ -126,9 +151,28 @@ def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator:  # ty
         yield lambda: losses[0]
         console.run("kill -INT $(cat /tmp/ping.pid); wait", timeout_s=30)
         log = console.run("cat /tmp/ping.log", timeout_s=30).output
+    losses.append(_count_lost(log))
+
+
+@contextmanager
+def _ping_from_outside(cloud: Cloud, address: str) -> Iterator[Callable[[], int]]:
+    """Have the outside ping that address all the time; yields a function that tells how many were lost."""
+    losses: list[int] = []
+    command = internet.command(cloud.layout, "ping", "-i", "1", "-W", "10", address)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield lambda: losses[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            log, _ = process.communicate(timeout=30)
+    losses.append(_count_lost(log))
+
+
+def _count_lost(log: str) -> int:
+    """Return how many of the pings before the last answer have none; what was under way at the end is not lost."""
     answered = {int(number) for number in re.findall(r"seq=(\d+)", log)}
-    assert len(answered) > 5, "the guest pinged too seldom to prove anything"
-    losses.append(max(answered) + 1 - len(answered))  # what was still under way at the end is not lost
+    assert len(answered) > 5, "there were too few pings to prove anything"
+    return max(answered) - min(answered) + 1 - len(answered)
 
 
 def _reached(console, address: str) -> None:  # type: ignore[no-untyped-def]  # why: a console of nephos_dev
