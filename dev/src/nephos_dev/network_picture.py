@@ -29,10 +29,10 @@ def observe_network(cloud: Cloud, host: HostLayout, naming: Naming) -> NetworkPi
 
 
 def devices_of(ruleset: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the devices that elements of sets and maps begin with, in nft's JSON; what packets added is left out."""
+    """Yield the devices that elements of sets and maps begin with, in nft's JSON; those that packets add go by time."""
     for entry in ruleset:
         kept = entry.get("set") or entry.get("map")
-        if not kept or "dynamic" in kept.get("flags", ()):
+        if not kept or "timeout" in kept:
             continue
         kinds = kept["type"] if isinstance(kept["type"], list) else [kept["type"]]
         if kinds[0] == "ifname":

@@ -105,6 +105,6 @@ def test_an_address_and_a_network_identifier_have_one_holder() -> None:
 def test_the_device_of_an_element_is_found_in_every_shape_that_nft_writes(element: object) -> None:
     assert first(element) == "tap1"
     kept = {"set": {"name": "any", "type": ["ifname", "mark"], "elem": [element]}}
-    passing = {"set": {"name": "storm", "type": "ifname", "flags": ["dynamic"], "elem": [element]}}
+    passing = {"set": {"name": "storm", "type": "ifname", "flags": ["timeout"], "timeout": 60, "elem": [element]}}
     other = {"map": {"name": "zones", "type": "mark", "elem": [[5, 6]]}}
     assert list(devices_of([kept, passing, other, {"metainfo": {}}])) == ["tap1"]
