@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from nephos_agent.network.addresses import is_ipv6
 from nephos_agent.network.facts import Fact, GuardElement, GuardSet
 from nephos_agent.network.judgement import selector_of
-from nephos_agent.network.names import CLOSED, OPEN
+from nephos_agent.network.names import OPEN
 from nephos_agent.path.model import Judgement
 from nephos_agent.path.report import AnyFact, Report
 from nephos_agent.path.steps import FilterCheck, Step
@@ -45,8 +45,8 @@ def _filter(check: FilterCheck, facts: Iterable[Fact]) -> Judgement:
     """Do as filter.nft does: policy of the device, rules by address, rules by the other side's policy."""
     elements = [fact for fact in facts if isinstance(fact, GuardElement)]
     policy = next((it.rest[0] for it in elements if it.set is GuardSet.MARK and it.device == check.tap), None)
-    if policy is None or policy == CLOSED:
-        return Judgement(False, f"{check.tap} has no policy, or is closed")
+    if policy is None:
+        return Judgement(False, f"{check.tap} has no policy: it is switched off, or not there")
     if policy == OPEN:
         return Judgement(True, f"{check.tap} is open")
     members = (GuardSet.MEMBER_IPV4, GuardSet.MEMBER_IPV6)
