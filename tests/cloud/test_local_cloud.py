@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nephos_dev import hosts, processes
+from nephos_dev import hosts, internet, processes
+from nephos_dev.asking import eventually, outside
 from nephos_dev.bringup import Plan
 from nephos_dev.cloud import Cloud
 from nephos_dev.layout import name_for_tests
@@ -58,6 +59,25 @@ def test_hosts_reach_each_other_by_libvirt_over_mutual_tls(cloud: Cloud) -> None
     one, two = cloud.hosts
     answer = cloud.execute(one, "virsh", "--connect", f"qemu://{two.name}/system", "hostname")
     assert answer.stdout.strip() == two.name, answer.stderr
+
+
+def test_the_outside_is_started_again_and_found_again(cloud: Cloud) -> None:
+    before = processes.network_namespaces([cloud.layout.internet_netns])
+    page = outside(cloud.layout, "curl", "-sS", "--max-time", "2", f"http://{internet.WORLD[0][0]}/")
+    eventually(page, "hello from the internet", what="the outside's web server")
+    cloud.wait_restarted("internet", killed=cloud.kill("internet"))
+    cloud.up(_HOSTS_ALONE)
+    eventually(page, "hello from the internet", what="the outside's web server again")
+    assert processes.network_namespaces([cloud.layout.internet_netns]) == before
+
+
+def test_hosts_answer_nothing_on_the_providers_network(cloud: Cloud) -> None:
+    host = cloud.hosts[0]
+    ask = ("arping", "-I", "wire", "-c", "2", "-w", "2", str(host.address))
+    bridge = cloud.execute(host, "ip", "-brief", "address", "show", "dev", internet.PROVIDER_BRIDGE).stdout.split()
+    assert bridge[:2] == [internet.PROVIDER_BRIDGE, "UP"]
+    assert len(bridge) == 2, "an address of the host's"
+    assert outside(cloud.layout, "busybox", *ask)().status, "the address of another of its interfaces"
 
 
 def test_down_leaves_no_process_namespace_interface_mount_or_file() -> None:
