@@ -18,6 +18,8 @@ import pytest
 from contract.network_lab import Guest, Host, Lab, OneServer, eventually, inside, network, port, running_lab
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.network.addresses import link_local
+from nephos_agent.network.desired import HostContext, facts
+from nephos_agent.network.facts import Dnsmasq
 from nephos_agent.network.linux_kernel import Kernel
 from nephos_agent.network.linux_taps import open_tap as linux_open_tap
 from nephos_agent.network.memory import MemoryNetwork
@@ -151,6 +153,18 @@ async def test_every_plugged_port_tells_what_passed_it(world: World) -> None:
     close = world.open_tap("a")
     await world.driver.apply(described)
     assert [traffic.port_uid for traffic in await world.driver.traffic()] == ["a"]
+    close()
+
+
+async def test_what_a_driver_observes_is_what_the_network_needs(world: World) -> None:
+    described = network(1, world.port("a", "10.10.0.11"), world.port("b", "10.10.0.12"))
+    await world.driver.create_tap("a", described.ports[0].mac, 1450)
+    close = world.open_tap("a")
+    await world.driver.apply(described)
+    needed = facts(described, HostContext("h1", "192.0.2.1", "nephos", ""), frozenset({tap_name("a")}))
+    seen = await world.driver.observed()
+    assert {it for it in needed if not isinstance(it, Dnsmasq)} <= seen.networks
+    assert seen.routers == {}
     close()
 
 

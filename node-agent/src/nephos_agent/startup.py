@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 import structlog
 
+from nephos_agent import reporting
 from nephos_agent.agent import Agent
 from nephos_agent.config import Acceleration, CapacityLimits, Config, DriverKind, LauncherKind, RealHost
 from nephos_agent.metrics import Exposition, serve
@@ -126,7 +127,9 @@ async def _run(config: Config, real: RealHost | None, metrics_host: str, metrics
         host = await real_host(config, real) if real else memory_host(config)
         agent = Agent(config, kubernetes, host)
         exposition = Exposition(agent.metrics, agent.compute, agent.network, agent.watches.port)
-        runner = await serve(exposition, metrics_host, metrics_port)
+        runners = [await serve(exposition, metrics_host, metrics_port)]
+        if real:
+            runners.append(await reporting.serve(agent.network, config.host_name, config.run_dir))
         running, stopping = asyncio.ensure_future(agent.run()), asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +137,8 @@ async def _run(config: Config, real: RealHost | None, metrics_host: str, metrics
             running.cancel()
             stopping.cancel()
             outcomes = await asyncio.gather(running, stopping, return_exceptions=True)
-            await runner.cleanup()
+            for runner in runners:
+                await runner.cleanup()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

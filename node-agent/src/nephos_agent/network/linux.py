@@ -28,6 +28,7 @@ from nephos_agent.network.linux_worker import Outcome, Worker
 from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.names import network_names
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.plan import Plan
 from nephos_agent.network.protocol import NetworkListener
 from nephos_agent.network.services import GuestServices
@@ -127,6 +128,11 @@ class LinuxNetwork:
             await self._run(lambda: self._worker.forget_network(network_uid))
             self._unread.discard(network_uid)
         self._locks.pop(network_uid, None)
+
+    async def observed(self) -> Observed:
+        """See ``NetworkDriver.observed``."""
+        units = await self._launcher.units()
+        return await self._run(lambda: self._worker.observed(units))
 
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""

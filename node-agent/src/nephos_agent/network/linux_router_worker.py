@@ -112,6 +112,11 @@ class RouterWorker:
         uids = before.keys() | self._pictures.keys()
         return frozenset(uid for uid in uids if before.get(uid, nothing) != self._pictures.get(uid, nothing))
 
+    def observed(self, tenants: Iterable[Fact], units: frozenset[str]) -> dict[str, frozenset[RouterFact]]:
+        """Return what the kernel has of each router; arguments as of ``refresh``."""
+        observer = RouterObserver(self._kernel, self._routers, tenants)
+        return {uid: observer.facts(uid, units) for uid in observer.uids()}
+
     def plan(self, router: HostRouter) -> RouterPlan:
         """Return the changes that make this host carry the router as described.
 

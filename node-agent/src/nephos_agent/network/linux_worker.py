@@ -17,6 +17,7 @@ from nephos_agent.network.linux_observe import observe
 from nephos_agent.network.linux_router_worker import RouterWorker
 from nephos_agent.network.model import HostNetwork
 from nephos_agent.network.names import funnel_name, network_names, tap_name
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.picture import Picture
 from nephos_agent.network.plan import Changes, Plan, keeping, plan
 from nephos_agent.network.rate_facts import Funnel, PacketLimit
@@ -236,6 +237,11 @@ class Worker:
         self._prepared.add(port_uid)
         self._publish()
         return name
+
+    def observed(self, units: frozenset[str]) -> Observed:
+        """See ``NetworkDriver.observed``; ``units`` are the processes of the launcher."""
+        facts = observe(self._kernel, units).facts
+        return Observed(facts, self.routers.observed(facts, units))
 
     def traffic(self) -> tuple[PortTraffic, ...]:
         """See ``NetworkDriver.traffic``."""

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.protocol import NetworkListener
+from nephos_agent.network.router_desired import neighbour_facts, router_facts
 from nephos_agent.network.traffic import Passed, PortTraffic
 from nephos_api.errors import TemporaryFault
+
+_UNDERLAY: Final = "192.0.2.1"
+_PREFIX: Final = "nephos"
 
 
 class MemoryNetwork:
@@ -73,6 +81,17 @@ class MemoryNetwork:
         """See ``NetworkDriver.remove``."""
         self.applied.pop(network_uid, None)
         self._unplug_all(network_uid, but=frozenset())
+
+    async def observed(self) -> Observed:
+        """Return what follows from the descriptions, for taps that are open."""
+        context = HostContext(self._host, _UNDERLAY, _PREFIX, "")
+        taps = frozenset(tap_name(port_uid) for port_uid in await self.plugged())
+        networks = (facts(network, context, taps) for network in self.applied.values())
+        routers = {
+            uid: router_facts(router, context) | neighbour_facts(router.neighbours)
+            for uid, router in self.applied_routers.items()
+        }
+        return Observed(frozenset().union(*networks), routers)
 
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nephos_agent.network.model import HostNetwork, HostRouter
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.traffic import PortTraffic
 
 NetworkListener = Callable[[str], None]
@@ -45,6 +46,9 @@ class NetworkDriver(Protocol):
 
     async def remove(self, network_uid: str) -> None:
         """Remove all of a network from this host."""
+
+    async def observed(self) -> Observed:
+        """Return what the kernel has of this cloud's networks and routers, read now; changes nothing."""
 
     async def apply_router(self, router: HostRouter) -> None:
         """Make the host carry the router as described; cost follows the change, not the size.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from nephos_agent.network.addresses import is_ipv6
-from nephos_agent.network.facts import Fact, GuardElement, GuardSet
+from nephos_agent.network.facts import ZERO_MAC, Fact, GuardElement, GuardSet, TunnelEntry
 from nephos_agent.network.judgement import selector_of
 from nephos_agent.network.names import OPEN
 from nephos_agent.path.model import Judgement
@@ -20,25 +21,34 @@ def judge(step: Step, report: Report | None) -> tuple[Judgement | None, tuple[st
     if report is None:
         return None, ()
     if step.check:
-        return _filter(step.check, report.networks), ()
+        return _filter(step.check, report.observed.networks), ()
     if not step.needs and not step.router_needs:
         return None, ()
-    there = (report.routers or {}).get(step.router_uid or "", frozenset())
-    differences = (*_differences(step.needs, report.networks), *_differences(step.router_needs, there))
+    there = report.observed.routers.get(step.router_uid or "", frozenset())
+    lacks = (*_lacks(step.needs, report.observed.networks), *_lacks(step.router_needs, there))
+    differences = tuple(lack.text for lack in lacks)
     if not step.passes:
         return None, differences  # the way ends here, whatever is programmed
-    if differences:
+    if any(lack.is_fatal for lack in lacks):
         return Judgement(False, "the host has not programmed what this needs"), differences
-    return Judgement(True, "everything that this needs is programmed"), ()
+    return Judgement(True, "everything that this needs is programmed"), differences
 
 
-def _differences(needed: Iterable[AnyFact], found: Iterable[AnyFact]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Lack:
+    text: str
+    is_fatal: bool = True
+
+
+def _lacks(needed: frozenset[AnyFact], found: frozenset[AnyFact]) -> Iterator[_Lack]:
     by_key = {fact.key: fact for fact in found}
-    return tuple(
-        f"has {by_key[fact.key]} instead of {fact}" if fact.key in by_key else f"lacks {fact}"
-        for fact in sorted(needed, key=lambda fact: (type(fact).__name__, fact.key))
-        if by_key.get(fact.key) != fact
-    )
+    for fact in sorted(needed - found, key=lambda fact: (type(fact).__name__, fact.key)):
+        if fact.key in by_key:
+            yield _Lack(f"has {by_key[fact.key]} instead of {fact}")
+        else:
+            # a MAC without an entry of its own goes wherever frames for everybody go
+            floods = isinstance(fact, TunnelEntry) and replace(fact, mac=ZERO_MAC) in found
+            yield _Lack(f"lacks {fact}", is_fatal=not floods)
 
 
 def _filter(check: FilterCheck, facts: Iterable[Fact]) -> Judgement:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final, get_args, get_type_hints
 
 from nephos_agent.network.facts import Fact
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.router_facts import RouterFact
 
 AnyFact = Fact | RouterFact
@@ -17,35 +18,30 @@ _KINDS: Final[Mapping[str, type[Any]]] = {kind.__name__: kind for kind in (*get_
 
 @dataclass(frozen=True)
 class Report:
-    """Read off the host's kernel, not out of anybody's memory."""
+    """What a host has, by its name."""
 
     host: str
-    networks: frozenset[Fact] = frozenset()
-    """In the tenant namespace, of all networks of the host."""
-    routers: Mapping[str, frozenset[RouterFact]] | None = None
-    """Inside of each router, by its UID."""
+    observed: Observed = field(default_factory=Observed)
 
 
 def dump(report: Report) -> str:
     """Return the report as JSON, in a fixed order."""
-    routers = {uid: _to_json(found) for uid, found in sorted((report.routers or {}).items())}
-    return json.dumps({"host": report.host, "networks": _to_json(report.networks), "routers": routers})
+    observed = report.observed
+    routers = {uid: _to_json(found) for uid, found in sorted(observed.routers.items())}
+    return json.dumps({"host": report.host, "networks": _to_json(observed.networks), "routers": routers})
 
 
 def load(text: str) -> Report:
     """Read a report; facts of a kind that this version does not know are left out."""
     document = json.loads(text)
-    return Report(
-        document["host"],
-        frozenset(_from_json(document["networks"])),
-        {uid: frozenset(_from_json(found)) for uid, found in document["routers"].items()},
-    )
+    routers = {uid: frozenset(_from_json(found)) for uid, found in document["routers"].items()}
+    return Report(document["host"], Observed(frozenset(_from_json(document["networks"])), routers))
 
 
 def _to_json(facts: Iterable[AnyFact]) -> list[dict[str, Any]]:
     ordered = sorted(facts, key=lambda fact: (type(fact).__name__, fact.key))
     return [
-        {"fact": type(fact).__name__, **{field.name: getattr(fact, field.name) for field in fields(fact)}}
+        {"fact": type(fact).__name__, **{each.name: getattr(fact, each.name) for each in fields(fact)}}
         for fact in ordered
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement
 from nephos_agent.network.names import tap_name
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.router_desired import neighbour_facts, router_facts
 from nephos_agent.network.router_facts import Leg
 from nephos_agent.path.model import Objects
@@ -170,7 +171,7 @@ def report(objects: Objects, host: str) -> Report:
         routers[one.uid] = inside
         ends = {fact.device for fact in inside if isinstance(fact, Leg)}
         found |= {fact for fact in inside if isinstance(fact, (BridgeEntry, GuardElement)) and fact.device in ends}
-    return Report(host, frozenset(found), routers)
+    return Report(host, Observed(frozenset(found), routers))
 
 
 def reports(objects: Objects) -> list[Report]:

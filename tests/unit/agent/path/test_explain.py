@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nephos_agent.network.facts import GuardElement, GuardSet, Neighbour, Tap, TunnelEntry, Uplink, Vxlan
+from nephos_agent.network.observed import Observed
 from nephos_agent.network.router_facts import NatElement, RouterSpace, Transit
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Objects, Question, Stage
@@ -309,8 +310,8 @@ def changed(
         hit = {fact for fact in facts if isinstance(fact, kind) and where(fact)}
         return frozenset(facts) - hit | frozenset(map(instead, hit) if instead else ())
 
-    routers = {uid: change(facts) for uid, facts in (report.routers or {}).items()}
-    return Report(report.host, change(report.networks), routers)
+    routers = {uid: change(facts) for uid, facts in report.observed.routers.items()}
+    return Report(report.host, Observed(change(report.observed.networks), routers))
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,7 @@ def test_a_report_survives_its_json() -> None:
 def test_facts_of_a_later_version_are_left_out() -> None:
     document = json.loads(dump(Report("h1")))
     document["networks"] = [{"fact": "Teleporter", "device": "x"}]
-    assert load(json.dumps(document)) == Report("h1", routers={})
+    assert load(json.dumps(document)) == Report("h1")
 
 
 @given(st.sampled_from(list(CASES)), st.sampled_from([TCP, UDP, ICMP]), st.integers(1, 100))
