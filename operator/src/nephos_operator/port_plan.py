@@ -8,6 +8,7 @@ from typing import Any
 from nephos_api import identity
 from nephos_api.resources import Network, Port
 from nephos_api.resources.network import NetworkPhase
+from nephos_operator import counted
 from nephos_operator.addressing import AddressBook
 from nephos_operator.allocation import allocate, completed
 from nephos_operator.claims import better_claimant
@@ -73,6 +74,8 @@ def _network(port: Port, store: Store) -> Network | Problem:
     project = active_project(port.metadata.namespace, store)
     if isinstance(project, Waits | Stalls):
         return project
+    if over := counted.problem(port, project, store):
+        return over
     network = shared_network(port.metadata.namespace, port.spec.network, "spec.network", store)
     if not isinstance(network, Network):
         return network

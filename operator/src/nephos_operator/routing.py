@@ -15,6 +15,7 @@ from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
 from nephos_operator.port_state import can_be_bound
+from nephos_operator.quota import rule_count
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
 from nephos_operator.references import pinned_network_key
@@ -170,6 +171,8 @@ _group_facts = facts("uid", "is_deleting")
 
 
 def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store: Store) -> Iterable[Key]:
+    if old is not None and new is not None and rule_count(old) != rule_count(new):
+        yield from keys(store.security_groups.by("namespace", new.metadata.namespace))
     if _group_facts(old) == _group_facts(new):
         return
     subject = Change(old, new).subject
@@ -178,6 +181,8 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
     yield from keys(store.servers.by("names_group", subject.key))
     for port in store.ports.by("names_group", subject.key):
         yield from _with_server(port, store)
+    if new is None:
+        yield from keys(store.security_groups.by("namespace", namespace))
     if new is None and name == DEFAULT:
         yield store.projects.key(namespace or "")
 
@@ -201,6 +206,8 @@ def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
     port = new or old
     if port is None:
         return
+    if new is None:
+        yield from keys(store.ports.by("reason", (port.metadata.namespace, "QuotaExceeded")))
     yield from _left_groups(old, new, store)
     if _binding_facts(old) != _binding_facts(new):
         yield from keys(store.servers.by("named_port", (port.metadata.namespace, port.metadata.name)))
@@ -234,7 +241,7 @@ def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Ke
             yield from (server.key for server in waiting if server.metadata.namespace == namespace)
 
 
-_lifelines = facts("uid", "spec.out_of_service", "status.address")
+_lifelines = facts("uid", "spec.out_of_service", "status.address", "status.physical_networks")
 
 
 def _host(old: Host | None, new: Host | None, store: Store) -> Iterable[Key]:

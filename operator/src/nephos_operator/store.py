@@ -96,6 +96,11 @@ _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     ),
     "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
     "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),
+    "reason": lambda port: (
+        (port.metadata.namespace, condition.reason)
+        for condition in port.status.conditions
+        if condition.type == "Ready" and not port.spec.allocations
+    ),
     "unallocated": lambda port: (
         () if port.spec.allocations else network_places(port.metadata.namespace, port.spec.network)
     ),

@@ -346,6 +346,11 @@ class TestSharedNetworks:
         assert (await cloud.add_server("other", networks=[])).status.host == "h1"
         await cloud.patch(Server, "other", networks=[{"name": "net0", "network": "lab"}])
         assert "HostNotOnNetwork" in cloud.events.reasons
+        host = await cloud.get(Host, "h1")
+        status = {name: value for name, value in host.status.to_wire().items() if name in own}
+        await cloud.kube.apply_status(host, status | {"physicalNetworks": ["lab"]}, FieldManager.AGENT)
+        await cloud.settle()
+        assert len((await cloud.get(Server, "other")).status.addresses) == 1
 
     async def test_a_project_that_is_named_may_use_it(self, cloud: World) -> None:
         await self.share(cloud, projects=["demo"])

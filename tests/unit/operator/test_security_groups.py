@@ -263,6 +263,29 @@ async def test_a_rule_that_names_a_group_to_come_says_so_and_finds_it(cloud: Wor
     assert (await cloud.get(SecurityGroup, "web")).status.remote_groups == ()
 
 
+async def test_the_quota_holds_even_where_admission_did_not_see_it(world: World) -> None:
+    await world.add_project(securityGroups=2, securityGroupRules=7, ports=1)
+    await world.add_network()
+    world.pass_time(10)
+    await world.make(SecurityGroup, "first", "demo", rules=WEB)
+    world.pass_time(10)
+    await world.make(SecurityGroup, "second", "demo", defaultRules=[])
+    await world.make(Port, "one", "demo", network="blue")
+    world.pass_time(10)
+    await world.make(Port, "two", "demo", network="blue")
+    await world.settle()
+    for kind, name, field in ((SecurityGroup, "second", "securityGroups"), (Port, "two", "ports")):
+        assert await world.reason(kind, name) == "QuotaExceeded"
+        assert f"spec.quota.{field}" in await world.message(kind, name)
+    await world.kube.delete(SecurityGroup, "first", "demo")
+    await world.kube.delete(Port, "one", "demo")
+    await world.settle()
+    assert await world.reason(SecurityGroup, "second") == "Ready"
+    assert await world.reason(Port, "two") == "Unbound"
+    await world.patch(SecurityGroup, "second", rules=[*WEB * 4])
+    assert "spec.quota.securityGroupRules" in await world.message(SecurityGroup, "second")
+
+
 async def test_a_rule_more_writes_nothing_but_the_groups_own_status(cloud: World) -> None:
     for name in ("one", "two"):
         await cloud.add_server(name)

@@ -8,6 +8,7 @@ from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result
 from nephos_api.resources import Project, SecurityGroup
 from nephos_api.resources.security_group import RemoteGroup, SecurityGroupStatus
+from nephos_operator import counted
 from nephos_operator.context import Context, ensure_finalizer
 from nephos_operator.quota import rule_count
 from nephos_operator.reconcilers import in_use
@@ -49,10 +50,12 @@ def remote_groups(group: SecurityGroup, context: Context) -> tuple[RemoteGroup, 
 
 
 def problem_of(group: SecurityGroup, context: Context) -> Problem | None:
-    """Return what the group waits for: its Project, or a group that a rule names; the other rules hold meanwhile."""
+    """Return what the group waits for, or is one too many of; its rules hold all the same, as far as they can."""
     project = active_project(group.metadata.namespace, context.store)
     if isinstance(project, Waits | Stalls):
         return project
+    if over := counted.problem(group, project, context.store):
+        return over
     found = {remote.name for remote in remote_groups(group, context)}
     for number, rule in enumerate(group.spec.rules):
         if rule.remote_group and rule.remote_group not in found:
