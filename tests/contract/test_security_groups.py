@@ -379,6 +379,7 @@ async def test_a_port_without_any_group_gets_addresses_and_metadata_and_nothing_
 
 async def test_a_port_may_use_the_addresses_that_its_pairs_name(guests: Guests) -> None:
     a = guests.port("a")
+    await guests.a.run("ip", "neigh", "replace", "10.10.0.12", "lladdr", guests.b.mac, "dev", "eth0")
     for address in ("10.10.0.100", "10.99.3.4"):
         await guests.a.run("ip", "addr", "add", f"{address}/32", "dev", "eth0")
         await guests.b.run("ip", "route", "replace", address, "dev", "eth0")
@@ -496,11 +497,16 @@ async def test_rules_that_somebody_breaks_are_told_and_repaired(guests: Guests, 
     assert not await guests.a.pings("10.10.0.12")
 
 
-async def test_fragments_are_judged_as_the_packet_that_they_are_of(guests: Guests) -> None:
-    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, UDP, 53))
-    sender = datagrams(guests.a, "10.10.0.11", 4000)
+@pytest.mark.parametrize(
+    ("family", "source", "target"), [(V4, "10.10.0.11", "10.10.0.12"), (V6, "fd00:10::11", "fd00:10::12")]
+)
+async def test_fragments_are_judged_as_the_packet_that_they_are_of(
+    guests: Guests, family: IPFamily, source: str, target: str
+) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, family, UDP, 53))
+    sender = datagrams(guests.a, source, 4000)
     for number, expected in ((53, True), (54, False)):
-        receiver = datagrams(guests.b, "10.10.0.12", number)
+        receiver = datagrams(guests.b, target, number)
         sender.socket.sendto(b"x" * 4000, receiver.socket.getsockname())
         assert await _hears_bytes(receiver.socket, 4000) == expected
 

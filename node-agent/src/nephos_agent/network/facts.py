@@ -65,6 +65,15 @@ MAPS: Final = frozenset(
     }
 )
 """Sets whose elements give a value: the last part of ``GuardElement.rest``."""
+INTERVALS: Final = frozenset(
+    {
+        GuardSet.PAIR_IPV4,
+        GuardSet.PAIR_IPV6,
+        GuardSet.PAIR_ND_TARGET,
+        *(name for name in GuardSet if name.startswith(("egress_", "ingress_"))),
+    }
+)
+"""Sets whose elements may not overlap: those of one device or policy are made together, and go together."""
 DROP_COUNTERS: Final = frozenset(
     {
         GuardSet.SPOOFED,

@@ -9,6 +9,7 @@ from typing import Final
 
 from nephos_agent.network.facts import (
     DEVICES,
+    INTERVALS,
     OUTLIVING,
     Bridge,
     BridgeEntry,
@@ -76,9 +77,17 @@ class Plan:
 
 
 def keeping(desired: frozenset[Fact], observed: frozenset[Fact]) -> frozenset[Fact]:
-    """Return what is desired where nothing may be taken away: what is there beside it stays."""
+    """Return what is desired where nothing may be taken away: what is there beside it stays.
+
+    Of rules and address pairs, those of other ports stay: where some are described, they are all that there is.
+    """
     keys = {fact.key for fact in desired}
-    return desired | {fact for fact in observed if fact.key not in keys}
+    described = {fact.device for fact in desired if isinstance(fact, GuardElement)}
+    return desired | {fact for fact in observed if fact.key not in keys and not _is_interval_of(fact, described)}
+
+
+def _is_interval_of(fact: Fact, devices: set[str]) -> bool:
+    return isinstance(fact, GuardElement) and fact.set in INTERVALS and fact.device in devices
 
 
 def plan(desired: frozenset[Fact], observed: frozenset[Fact]) -> Plan:

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nephos_agent.network import desired, guard
-from nephos_agent.network.facts import GuardElement
+from nephos_agent.network.facts import GuardElement, GuardSet
 from nephos_agent.network.libnftables import Nftables, NftablesError
+from nephos_agent.network.model import SecurityRule
 from nephos_agent.network.numbering import Numbering
+from nephos_agent.network.rule_elements import rule_elements
 from unit.agent.network.examples import CONTEXT, V4, V6, network, port
+from unit.agent.network.test_rules import rules
 
 GOLDEN = Path(__file__).parent / "golden"
 CLONE_NEWNET = 0x40000000
@@ -107,3 +112,28 @@ def test_a_listing_of_what_is_not_there_says_so() -> None:
         return refusal.value.is_missing
 
     assert in_new_namespace(work)
+
+
+@needs_root
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.frozensets(rules(), max_size=12), min_size=2, max_size=6))
+def test_the_kernel_takes_every_change_of_rules_in_one_transaction(states: list[frozenset[SecurityRule]]) -> None:
+    policies = frozenset({("npo1", frozenset({"group-a", "group-b"})), ("npo2", frozenset({"group-b", "group-c"}))})
+    numbering = Numbering()
+
+    def elements_of(some: frozenset[SecurityRule]) -> frozenset[GuardElement]:
+        return frozenset(GuardElement("npo1", name, rest) for name, rest in rule_elements(some, policies))
+
+    def work(nft: Nftables) -> None:
+        nft.run(guard.skeleton())
+        named = [GuardElement(policy, GuardSet.POLICY, ("nbr0",)) for policy, _groups in policies]
+        nft.run(guard.commands((("add", named),), numbering))
+        before: frozenset[GuardElement] = frozenset()
+        for some in states:
+            after = elements_of(some)
+            nft.run(guard.commands((("delete", before - after), ("add", after - before)), numbering))
+            found = guard.read_elements(nft.run("list ruleset"), Numbering())
+            assert found - set(named) == after
+            before = after
+
+    in_new_namespace(work)

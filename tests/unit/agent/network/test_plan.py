@@ -17,17 +17,19 @@ from nephos_agent.network.facts import (
     Dnsmasq,
     Fact,
     GuardElement,
+    GuardSet,
     HostsFile,
     Service,
     Tap,
     TunnelEntry,
     Vxlan,
 )
-from nephos_agent.network.model import HostNetwork
-from nephos_agent.network.names import network_names, read_mark, tap_name
+from nephos_agent.network.model import HostNetwork, HostSecurityGroup, SecurityRule
+from nephos_agent.network.names import network_names, policy_name, read_mark, tap_name
 from nephos_agent.network.picture import Picture
 from nephos_agent.network.plan import Plan, keeping, plan
-from unit.agent.network.examples import CONTEXT, V4, V6, network, port
+from nephos_api.resources.security_group import Direction, IPFamily
+from unit.agent.network.examples import CONTEXT, V4, V6, WEB, network, port
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = network_names("network-1", "nephos")
@@ -142,6 +144,23 @@ def test_what_is_kept_is_not_removed_but_changed() -> None:
     changes = plan(keeping(wanted, before), before)
     assert {change.kind for change in changes.removals} <= {Dnsmasq}
     assert {fact for change in changes.additions for fact in change.facts} >= wanted - before
+
+
+def test_rules_that_are_kept_are_those_of_ports_that_are_not_described() -> None:
+    lone = replace(port(12), security_groups=("group-lone",))
+    egress = SecurityRule(Direction.EGRESS, IPFamily.IPV4)
+    groups = (WEB, HostSecurityGroup("group-lone", frozenset({egress})))
+    before = facts(replace(network(port(11), lone), security_groups=groups))
+    ssh = SecurityRule(Direction.INGRESS, IPFamily.IPV4, 6, 22)
+    fewer = (HostSecurityGroup(WEB.uid, frozenset({ssh})),)
+    kept = keeping(facts(replace(network(port(11)), security_groups=fewer)), before)
+
+    def sets_of(groups: tuple[str, ...]) -> set[GuardSet]:
+        policy = policy_name("network-1", groups)
+        return {fact.set for fact in kept if isinstance(fact, GuardElement) and fact.device == policy}
+
+    assert sets_of((WEB.uid,)) == {GuardSet.POLICY, GuardSet.INGRESS_IPV4_PORT}
+    assert sets_of(("group-lone",)) == {GuardSet.POLICY, GuardSet.EGRESS_IPV4}
 
 
 def test_only_ports_that_differ_are_touched() -> None:
