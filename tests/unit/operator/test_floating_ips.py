@@ -218,6 +218,27 @@ async def test_it_is_bound_to_another_server_and_unbound(edge: World) -> None:
     assert await shown(edge, "two") is None
 
 
+async def test_another_target_on_the_same_host_is_down_until_it_answers_for_that_one(edge: World) -> None:
+    await edge.add_server("one", networks=[{"network": "blue", "addresses": ["10.0.0.20", "10.0.0.21"]}])
+    await edge.add_floating_ip(server="one")
+    await edge.agent_answers("web")
+    floating_ip = await edge.change(FloatingIP, "web", fixedAddress="10.0.0.21")
+    assert (floating_ip.status.fixed_address, floating_ip.status.phase) == ("10.0.0.21", "Down")
+    assert edge.ready(floating_ip).reason == "Binding"
+    await edge.agent_answers("web")
+    floating_ip = await edge.get(FloatingIP, "web")
+    assert (floating_ip.status.phase, floating_ip.status.observed_generation) == ("Active", 2)
+
+
+async def test_a_change_that_changes_nothing_for_its_host_is_seen(edge: World) -> None:
+    await edge.add_server("one")
+    await edge.add_floating_ip(server="one")
+    await edge.agent_answers("web")
+    floating_ip = await edge.change(FloatingIP, "web", server=None, port="one-net0")
+    assert (floating_ip.status.phase, floating_ip.status.observed_generation) == ("Active", 2)
+    assert floating_ip.status.target == "Port one-net0"
+
+
 async def test_it_follows_its_port_to_another_host_and_is_down_until_that_one_answers(edge: World) -> None:
     await edge.add_server("one")
     await edge.add_floating_ip(server="one")

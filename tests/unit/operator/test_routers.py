@@ -309,6 +309,30 @@ async def test_an_outside_that_is_taken_away_stays_while_a_floating_ip_needs_it(
     assert outside.ready(router).status == "True"
 
 
+async def test_another_outside_is_taken_where_nobody_needs_the_one_before(outside: World) -> None:
+    for name in ("h1", "h2"):
+        await host_status(outside, name, physicalNetworks=["ext", "lab"])
+    await outside.make(Network, "lab", CATALOG_NAMESPACE, external={"physicalNetwork": "lab"})
+    await outside.make(Subnet, "lab-v4", CATALOG_NAMESPACE, network="lab", cidr="198.51.100.0/24", dhcp=False)
+    await outside.settle()
+    before = await outside.add_router()
+    after = await outside.change(Router, "edge", externalNetwork="lab")
+    assert (after.status.external.network, after.status.external_address_list) == ("lab", "198.51.100.2")
+    assert after.status.transit_vni == before.status.transit_vni
+    assert (await outside.add_floating_ip(address="203.0.113.10")).status.address == "203.0.113.10"
+
+
+async def test_a_second_subnet_outside_gives_a_second_ip_version(outside: World) -> None:
+    await outside.add_router()
+    spec = {"network": "public", "cidr": "2001:db8:113::/64", "dhcp": False}
+    await outside.make(Subnet, "public-v6", CATALOG_NAMESPACE, **spec)
+    await outside.settle()
+    external = (await outside.get(Router, "edge")).status.external
+    assert [held.address for held in external.addresses] == ["203.0.113.10", "2001:db8:113::2"]
+    assert external.next_hops == ("203.0.113.1", "2001:db8:113::1")
+    assert external.cidrs == ("203.0.113.0/24", "2001:db8:113::/64")
+
+
 async def test_a_subnet_with_a_leg_is_deleted_once_the_router_gives_it_up(outside: World) -> None:
     await outside.add_router()
     for kind, name in ((Network, "blue"), (Subnet, "blue-v4")):

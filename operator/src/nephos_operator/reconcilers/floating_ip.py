@@ -28,7 +28,7 @@ from nephos_operator.verdict import Problem, Stalls, Waits
 BINDING: Final = "Binding"
 """The reason of the Ready condition that the operator leaves to the agent."""
 
-AGENTS_FIELDS: Final = frozenset({"phase", "conditions", "observedGeneration"})
+AGENTS_FIELDS: Final = frozenset({"phase", "conditions"})
 """What is the agent's while status.host is set."""
 
 
@@ -137,22 +137,25 @@ def _bound(addressed: FloatingIPStatus, binding: Binding, floating_ip: FloatingI
 
 
 async def _hand_over(floating_ip: FloatingIP, planned: Plan, context: Context) -> Result:
-    """Write the status of one that a Host answers for; phase and conditions are in it only as it comes to that Host."""
-    status, host = planned.status, planned.status.host
-    held = floating_ip.status.conditions
-    is_coming = floating_ip.status.host != host or _is_operators(held)
+    """Write the status of one that a Host answers for; phase and conditions are in it only as it begins to."""
+    host, held = planned.status.host, floating_ip.status.conditions
+    said: dict[str, object] = {"observed_generation": floating_ip.metadata.generation}
+    is_coming = _stands_for(floating_ip.status) != _stands_for(planned.status) or _is_operators(held)
     if is_coming:
-        said = {
-            "observed_generation": floating_ip.metadata.generation,
+        said |= {
             "phase": FloatingIPPhase.DOWN,
             "conditions": taken_back(held, _binding(floating_ip, context), context.now()),
         }
-        status = status.model_copy(update=said)
+    status = planned.status.model_copy(update=said)
     moved = floating_ip.status.host is not None and floating_ip.status.host != host
     await write(floating_ip, status, context, guard=is_coming, foreign=frozenset() if is_coming else AGENTS_FIELDS)
     if moved:
         context.events.normal(floating_ip, "Moved", f"moved from Host {floating_ip.status.host} to Host {host}")
     return Done()
+
+
+def _stands_for(status: FloatingIPStatus) -> tuple[str | None, ...]:
+    return status.address, status.host, status.port_uid, status.fixed_address, status.router_uid
 
 
 def _is_operators(conditions: Conditions) -> bool:
