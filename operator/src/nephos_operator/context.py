@@ -55,7 +55,7 @@ class Context:
     vnis_under_way: dict[int, str] = field(default_factory=dict)
     """VNIs that are decided and not yet in the store, and the UIDs of their Networks."""
     promised_ports: dict[Key, str] = field(default_factory=dict)
-    """Ports that people made and that are promised to a Server, whose UID it is, and not yet bound in the store."""
+    """Ports that people made and that are being bound to a Server, whose UID it is: another must not take them."""
     refusals: dict[str, frozenset[str]] = field(default_factory=dict)
     """By Server UID: Hosts that refused it in the search that goes on."""
     busy: dict[Key, None] = field(default_factory=dict)

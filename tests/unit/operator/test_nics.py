@@ -8,6 +8,8 @@ import pytest
 
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, Network, Port, Project, Server, Subnet
+from nephos_operator.reconcilers.server import Placement, plan
+from nephos_operator.verdict import Waits
 
 World = Any
 BLUE = {"name": "net0", "network": "blue"}
@@ -113,8 +115,11 @@ async def test_of_two_servers_that_name_one_port_at_once_one_gets_it(cloud: Worl
     for name in ("one", "two"):
         await cloud.make(Server, name, "demo", flavor="tiny", image="tiny", networks=[VIP])
     await cloud.settle()
-    assert list(cloud.context.promised_ports.values()) == [(await cloud.get(Server, "one")).uid]
     cloud.lead_left_s = 60.0
+    one, two = [await cloud.get(Server, name) for name in ("one", "two")]
+    assert isinstance(plan(one, cloud.context), Placement)
+    assert isinstance(waits := plan(two, cloud.context), Waits)
+    assert "another Server is about to use it" in waits.message
     await looks_later(cloud)
     assert (await cloud.get(Port, "vip")).spec.server == "one"
     assert await cloud.reason(Server, "two") == "PortInUse"

@@ -69,21 +69,25 @@ def _addresses(server: Server, nic: InterfacePlan, context: Context) -> tuple[Al
     if port is not None and port.spec.allocations:
         return port.spec.allocations
     had = [address.address for address in server.status.addresses if address.name == name]
-    asked = had if server.status.host else nic.interface.addresses
-    field = "status.addresses" if asked is had and had else f"spec.networks[{name}].addresses"
+    field = "status.addresses" if had else f"spec.networks[{name}].addresses"
     mac = identity.mac_address(server.uid, name)
-    return allocate(key, field, asked or nic.interface.addresses, nic.subnets, context.addresses, mac)
+    return allocate(key, field, had or nic.interface.addresses, nic.subnets, context.addresses, mac)
 
 
 def give_back(server: Server, context: Context) -> None:
     """Give back what is reserved for Ports of the Server that are not made, or bound."""
     for interface in server.spec.networks:
         key = port_key(server, interface)
-        if context.promised_ports.get(key) == server.uid:
-            del context.promised_ports[key]
+        _take_back(server, key, context)
         port = context.store.ports.find(key)
         if interface.port is None and (port is None or port.spec.server_uid == server.uid):
             context.addresses.cancel(key)  # another's Port of that name may be under way itself
+
+
+def _take_back(server: Server, port: Key, context: Context) -> None:
+    """Forget that the Port is promised to the Server: it is bound now, or will not be."""
+    if context.promised_ports.get(port) == server.uid:
+        del context.promised_ports[port]
 
 
 async def write(server: Server, nic: InterfacePlan, held: tuple[Allocation, ...], host: Host, context: Context) -> None:
@@ -92,9 +96,10 @@ async def write(server: Server, nic: InterfacePlan, held: tuple[Allocation, ...]
     if nic.port is not None:
         port = context.store.ports.find(nic.port.key) or nic.port
         spec = port_spec.held(port) | port_spec.binding(server, nic.interface, host)
-        await port_spec.write(port, spec, context)
-        if context.promised_ports.get(port.key) == server.uid:
-            del context.promised_ports[port.key]
+        try:
+            await port_spec.write(port, spec, context)
+        finally:
+            _take_back(server, port.key, context)
         return
     own = bound_port(server, nic.interface, context)
     if own is None:
