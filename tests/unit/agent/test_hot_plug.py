@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nephos_agent.compute.protocol import Domain, DomainState, Nic
+from nephos_agent.compute.protocol import Domain, DomainSpec, DomainState, Nic
 from nephos_agent.network.names import tap_name
 from nephos_agent.server.nics import PortState, nics, port_state
 from nephos_api.conditions import find, is_true_of
@@ -106,6 +106,24 @@ async def test_a_guest_that_keeps_a_nic_is_waited_for_and_the_port_says_so(world
     assert links(await world.compute.domain(server.uid))[tap_name(port.uid)] is False
     world.compute.guest_lets_go(server.uid)
     await world.until(Port, "one-net1", is_released)
+
+
+async def test_a_guest_that_keeps_a_nic_is_not_asked_all_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two_nics(world)
+    world.compute.guests_obey = False
+    define, asked = world.compute.define, []
+
+    async def count(spec: DomainSpec) -> None:
+        asked.append(spec)
+        await define(spec)
+
+    monkeypatch.setattr(world.compute, "define", count)
+    await world.change("one", networks=[NET0])
+    await world.until(Port, "one-net1", lambda port: reason(port) == "Unplugging")
+    await world.settled()
+    assert len(asked) == 1
 
 
 async def test_a_nic_that_is_listed_again_is_plugged_again(world: World) -> None:

@@ -101,6 +101,7 @@ class MemoryCompute:
             self._change_nics(machine)
         else:
             self._machines[spec.server_uid] = _Machine(spec)
+        self._tell(spec.server_uid)
 
     async def start_paused(self, server_uid: str) -> None:
         """Power on with the CPUs stopped."""

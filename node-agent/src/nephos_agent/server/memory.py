@@ -12,6 +12,8 @@ _STEADY_S: Final = 600.0
 """A guest that ran so long has not kept ending: its restarts are forgotten."""
 
 _SHORT_WAIT_S: Final = 5.0
+_ASK_EVERY_S: Final = 10.0
+"""A guest that boots does not hear that it should let go of a NIC."""
 
 
 @dataclass
@@ -26,6 +28,9 @@ class Memory:
     started_at: float | None = None
     start_at: float | None = None
     """When a guest that keeps ending may start again."""
+
+    ask_again_at: float = 0.0
+    """When a guest that keeps NICs is asked again to let go of them."""
 
     waits_since: float | None = None
 
@@ -43,6 +48,12 @@ class Memory:
             self.start_at = now + restart_delay_s(self.restarts)
             self.restarts += 1
         return max(0.0, self.start_at - now)
+
+    def wait_for_guest(self, now: float) -> float:
+        """Return after how many seconds a guest that was asked to let go of a NIC is asked again."""
+        if now >= self.ask_again_at:
+            self.ask_again_at = now + _ASK_EVERY_S
+        return self.ask_again_at - now
 
     def note_running(self, now: float) -> None:
         """The guest runs."""

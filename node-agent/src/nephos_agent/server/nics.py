@@ -8,7 +8,7 @@ another Server, or let it go.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nephos_agent.compute.protocol import Domain, DomainState, Nic
@@ -63,6 +63,13 @@ class Nics:
             return False
         wanted = {tap_name(port.uid) for port in self.listed} | {nic.tap for nic in self.unknown(domain)}
         return wanted == {nic.tap for nic in domain.nics} and all(nic.is_linked for nic in domain.nics)
+
+    def is_up_to_guest(self, domain: Domain | None) -> bool:
+        """Tell whether all that is left to do is the guest's: to let go of NICs that have lost their link."""
+        if domain is None:
+            return False
+        kept = tuple(nic for nic in domain.nics if nic.is_linked)
+        return kept != domain.nics and self.fit(replace(domain, nics=kept))
 
 
 def nics(server: Server, ports: Mapping[str, Port]) -> Nics:

@@ -34,8 +34,6 @@ from nephos_api.resources.server import Server, ServerPhase, ServerStatus
 
 log = structlog.get_logger(__name__)
 _DISK_ERROR_RETRY_S: Final = 30.0
-_NIC_RETRY_S: Final = 10.0
-"""A guest that boots does not hear that it should let go of a NIC; it is asked again."""
 _STALE_S: Final = 1.0
 """Our picture of the object was old; the watch brings the new one, or this time does."""
 
@@ -150,14 +148,14 @@ class ServerReconciler:
 
     async def _plan(self, situation: Situation, nics: Nics, ports: tuple[Port, ...], memory: Memory) -> Steps:
         plugged = await self._drivers.network.plugged()
-        uids = {port.uid for port in ports}
+        uids, now = {port.uid for port in ports}, asyncio.get_running_loop().time()
         return plan(
             situation.power,
             situation.found,
             plugged=uids <= plugged,
             unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
-            wired=nics.fit(situation.domain),
-            deadline_passed=memory.off_by is not None and asyncio.get_running_loop().time() >= memory.off_by,
+            wired=nics.fit(situation.domain) or (nics.is_up_to_guest(situation.domain) and now < memory.ask_again_at),
+            deadline_passed=memory.off_by is not None and now >= memory.off_by,
         )
 
     async def _let_go(self, nics: Nics, domain: Domain | None) -> None:
@@ -175,8 +173,8 @@ class ServerReconciler:
             memory.note_running(asyncio.get_running_loop().time())
         if state is Found.DISK_ERROR:
             return Wait("its disk can't be written", _DISK_ERROR_RETRY_S)
-        if outcome.power is Power.ON and not nics.fit(outcome.domain) and not nics.missing:
-            return Wait("the guest to let go of a NIC", _NIC_RETRY_S)
+        if outcome.power is Power.ON and nics.is_up_to_guest(outcome.domain):
+            return Wait("the guest to let go of a NIC", memory.wait_for_guest(asyncio.get_running_loop().time()))
         return Done()
 
     async def _power_off(self, situation: Situation, memory: Memory) -> tuple[Outcome, Result]:
