@@ -399,6 +399,23 @@ async def test_a_port_may_use_the_addresses_that_its_pairs_name(guests: Guests) 
     assert not await guests.b.pings("10.99.3.4")
 
 
+async def test_an_address_that_several_ports_may_use_is_where_it_answers_on_whichever_host(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP), SecurityRule(IN, V6, ICMPV6))
+    for uid in ("a", "b"):
+        pairs = tuple(AddressPair(address, guests.port(uid).mac) for address in ("10.10.0.100", "fd00:10::100"))
+        await guests.set_port(replace(guests.port(uid), address_pairs=pairs))
+    for guest in (guests.b, guests.a):
+        for address in ("10.10.0.100/32", "fd00:10::100/128"):
+            await guest.run("ip", "addr", "add", address, "dev", "eth0", *(("nodad",) if ":" in address else ()))
+        await guests.c.run("ip", "neigh", "flush", "all")
+        assert await guests.c.pings("10.10.0.100")
+        assert await guests.c.pings("fd00:10::100")
+        _, neighbours = await guests.c.run("ip", "neigh", "show", "10.10.0.100")
+        assert guest.mac in neighbours
+        for address in ("10.10.0.100/32", "fd00:10::100/128"):
+            await guest.run("ip", "addr", "del", address, "dev", "eth0")
+
+
 async def test_a_port_may_use_the_macs_that_its_pairs_name(guests: Guests) -> None:
     virtual = "00:00:5e:00:01:07"
     await guests.set_port(replace(guests.port("a"), address_pairs=(AddressPair("10.10.0.100", virtual),)))

@@ -15,6 +15,7 @@ from nephos_agent.network.desired_filters import (
     network_filters,
     policy_filters,
     port_filters,
+    shared_addresses,
 )
 from nephos_agent.network.desired_limits import limit_facts
 from nephos_agent.network.facts import (
@@ -106,6 +107,7 @@ def shared_facts(network: HostNetwork, context: HostContext, open_taps: frozense
         {
             *(TunnelEntry(names.vxlan, ZERO_MAC, address) for address in hosts if network.vni is not None),
             *policy_filters(network, context.host, names.bridge),
+            *(shared_addresses(network, names.vxlan) if network.vni is not None else ()),
             *_shared_mac_facts(network, names, context.host, open_taps),
         }
     )

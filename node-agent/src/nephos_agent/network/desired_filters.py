@@ -83,6 +83,20 @@ def policy_filters(network: HostNetwork, host: str, bridge: str) -> frozenset[Gu
     return frozenset(result)
 
 
+def shared_addresses(network: HostNetwork, tunnel: str) -> frozenset[GuardElement]:
+    """Return for which addresses ARP and ND cross the tunnel: several ports may use them, only they know which does."""
+    pairs = {pair.address for port in network.ports for pair in port.address_pairs}
+    prefixes = [ip_network(address, strict=False) for address in pairs]
+    ipv4 = collapse_addresses(prefix for prefix in prefixes if prefix.version == 4)
+    ipv6 = collapse_addresses(prefix for prefix in prefixes if prefix.version == 6)
+    return frozenset(
+        {
+            *(GuardElement(tunnel, GuardSet.SHARED_IPV4, (str(prefix),)) for prefix in ipv4),
+            *(GuardElement(tunnel, GuardSet.SHARED_ND_TARGET, (str(prefix),)) for prefix in ipv6),
+        }
+    )
+
+
 def _united(rules: Iterable[frozenset[SecurityRule]]) -> frozenset[SecurityRule]:
     return frozenset().union(*rules)
 

@@ -26,6 +26,8 @@ class GuardSet(StrEnum):
     PAIR_IPV4 = "pair_ipv4"
     PAIR_IPV6 = "pair_ipv6"
     PAIR_ND_TARGET = "pair_nd_target"
+    SHARED_IPV4 = "shared_ipv4"
+    SHARED_ND_TARGET = "shared_nd_target"
     MARK = "device_mark"
     SPOOFED = "drops_spoofed"
     DISABLED = "drops_disabled"
@@ -70,6 +72,8 @@ INTERVALS: Final = frozenset(
         GuardSet.PAIR_IPV4,
         GuardSet.PAIR_IPV6,
         GuardSet.PAIR_ND_TARGET,
+        GuardSet.SHARED_IPV4,
+        GuardSet.SHARED_ND_TARGET,
         *(name for name in GuardSet if name.startswith(("egress_", "ingress_"))),
     }
 )

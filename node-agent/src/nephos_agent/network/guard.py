@@ -26,6 +26,8 @@ _BRIDGE_SETS: Final = frozenset(
         GuardSet.PAIR_IPV4,
         GuardSet.PAIR_IPV6,
         GuardSet.PAIR_ND_TARGET,
+        GuardSet.SHARED_IPV4,
+        GuardSet.SHARED_ND_TARGET,
         GuardSet.MARK,
         GuardSet.SPOOFED,
         GuardSet.DISABLED,
@@ -43,6 +45,11 @@ def skeleton() -> str:
     """Return both tables with their chains and empty sets, in nft's own language: constant, read by people too."""
     folder = files(__package__)
     return "\n".join(folder.joinpath(name).read_text() for name in ("guard.nft", "filter.nft"))
+
+
+def removal() -> str:
+    """Return what removes both tables, whether they are there or not."""
+    return "".join(f"add table {each} {TABLE}\ndelete table {each} {TABLE}\n" for each in FAMILIES)
 
 
 def commands(steps: Iterable[tuple[str, Iterable[GuardElement]]], numbering: Numbering) -> str:
@@ -118,6 +125,8 @@ def _sender_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any
             return {"concat": [device, *rest[:-1]]}, _mark(device, rest[-1], numbering)
         case name if name in _BRIDGE_COUNTERS:
             return device, None
+        case GuardSet.SHARED_IPV4 | GuardSet.SHARED_ND_TARGET as name:
+            return {"concat": [device, *_address_to_json(name, rest)]}, None
         case name:
             return {"concat": [device, rest[0], *_address_to_json(name, rest[1:])]}, None
 
@@ -151,11 +160,11 @@ def _address_to_json(name: GuardSet, rest: tuple[str, ...]) -> Iterator[Any]:
         match name:
             case GuardSet.ND_TARGET:
                 yield f"{int(IPv6Address(address)):#034x}"
-            case GuardSet.PAIR_ND_TARGET:
+            case GuardSet.PAIR_ND_TARGET | GuardSet.SHARED_ND_TARGET:
                 network = IPv6Network(address)
                 bounds = (network.network_address, network.broadcast_address)
                 yield {"range": [f"{int(bound):#034x}" for bound in bounds]}
-            case GuardSet.PAIR_IPV4 | GuardSet.PAIR_IPV6:
+            case GuardSet.PAIR_IPV4 | GuardSet.PAIR_IPV6 | GuardSet.SHARED_IPV4:
                 yield _prefix_to_json(address)
             case _:
                 yield address
@@ -255,6 +264,12 @@ def _sender(name: GuardSet, value: Any, _numbering: Numbering) -> GuardElement:
     return GuardElement(device, name, (mac, *rest))
 
 
+def _shared(name: GuardSet, value: Any, _numbering: Numbering) -> GuardElement:
+    device, address = value["concat"]
+    read = _prefix_from_json if name is GuardSet.SHARED_IPV4 else _prefix_of_range
+    return GuardElement(device, name, (read(address),))
+
+
 def _known_sender(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
     key, mark = value
     device, mac, address = key["concat"]
@@ -303,6 +318,8 @@ _READERS: Final[dict[GuardSet, Callable[[GuardSet, Any, Numbering], GuardElement
     GuardSet.SERVICE: _service,
     GuardSet.MEMBER_IPV4: _member,
     GuardSet.MEMBER_IPV6: _member,
+    GuardSet.SHARED_IPV4: _shared,
+    GuardSet.SHARED_ND_TARGET: _shared,
     GuardSet.IPV4: _known_sender,
     GuardSet.IPV6: _known_sender,
     **dict.fromkeys(_BRIDGE_COUNTERS, _by_name),

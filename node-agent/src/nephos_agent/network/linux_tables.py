@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import structlog
+
 from nephos_agent.network import guard, packet_limits
 from nephos_agent.network.cutting import Fate, Flow
 from nephos_agent.network.facts import (
@@ -29,6 +31,7 @@ from nephos_agent.network.numbering import Numbering
 from nephos_agent.network.rate_facts import PacketLimit
 from nephos_api.resources.security_group import Direction
 
+_log = structlog.get_logger(__name__)
 Entries = BridgeEntry | TunnelEntry | Neighbour
 
 
@@ -48,8 +51,16 @@ class Tables:
         """How many transactions of ours changed the rule set; the kernel announces each one once."""
 
     def load_guard(self) -> None:
-        """Load the filters' chains, in one transaction; elements stay."""
-        self._commit(guard.skeleton())
+        """Load the filters' chains, in one transaction; elements stay.
+
+        Where sets are of another shape, as an older agent made them, all begins anew: nothing passes until the
+        networks are applied.
+        """
+        try:
+            self._commit(guard.skeleton())
+        except NftablesError as error:
+            _log.warning("filters of another shape are replaced", error=str(error))
+            self._commit(guard.removal() + guard.skeleton())
 
     def read_elements(self) -> frozenset[GuardElement]:
         """Return all elements, and learn the numbers of what they are about; none where the tables are missing."""

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nephos_agent.network import desired, guard
 from nephos_agent.network.facts import GuardElement, GuardSet
 from nephos_agent.network.libnftables import Nftables, NftablesError
+from nephos_agent.network.linux_tables import Tables
 from nephos_agent.network.model import SecurityRule
 from nephos_agent.network.numbering import Numbering
 from nephos_agent.network.rule_elements import rule_elements
@@ -85,6 +86,19 @@ def test_loading_the_chains_again_keeps_the_elements() -> None:
         nft.run(guard.commands((("add", elements()),), Numbering()))
         nft.run(guard.skeleton())
         return guard.read_elements(nft.run("list ruleset"), Numbering())
+
+    assert in_new_namespace(work) == elements()
+
+
+@needs_root
+def test_filters_that_an_older_agent_made_otherwise_are_replaced() -> None:
+    def work(nft: Nftables) -> frozenset[GuardElement]:
+        nft.run("add table bridge nephos; add set bridge nephos port_ipv4 { type ether_addr; }")
+        tables = Tables(cast(Any, None), nft, cast(Any, None), lambda _device: 0)
+        tables.load_guard()
+        tables.load_guard()
+        tables.make_elements(elements())
+        return tables.read_elements()
 
     assert in_new_namespace(work) == elements()
 
