@@ -35,6 +35,7 @@ class View:
         self._groups = {group.uid: group for group in objects.security_groups}
         self.ports = {port.uid: port for port in objects.ports}
         self.routers = {router.uid: router for router in objects.routers}
+        self._described: dict[str, HostNetwork | None] = {}
         self._rules: dict[str, Rules] = {}
 
     def ports_named(self, name: str) -> tuple[Port, ...]:
@@ -70,9 +71,13 @@ class View:
 
     def host_network(self, uid: str) -> HostNetwork | None:
         """Return the network as the hosts that carry it see it; None while it is not Active."""
-        network = self._networks.get(uid)
-        if network is None:
-            return None
+        if uid not in self._described:
+            network = self._networks.get(uid)
+            self._described[uid] = self._describe(network) if network else None
+        return self._described[uid]
+
+    def _describe(self, network: Network) -> HostNetwork | None:
+        uid = network.uid
         groups = [host_security_group(group) for group in self._groups.values()]
         joined = {leg.network_uid for router in self._routers_of(uid) for leg in router.status.legs} - {uid}
         beyond = [port for each in joined for port in self._host_ports.get(each, ())]
