@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
-from contract.network_lab import Host
-from contract.router_lab import Cloud
+from contract.network_lab import Host, inside
+from contract.router_lab import (
+    FAR_AWAY,
+    INTERNET,
+    INTERNET_IPV6,
+    PUBLIC,
+    PUBLIC_CIDR,
+    ROUTER_ADDRESS,
+    ROUTER_IPV6,
+    Cloud,
+    Outside,
+    floating,
+    gateway,
+    public_network,
+)
 from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_agent.network.names import network_names
+from nephos_agent.network.router_names import router_names
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Explanation, Objects, Question, Stage
 from nephos_agent.path.report import Report, dump, load
-from nephos_api.resources import Network, Port, Router, SecurityGroup
+from nephos_api.resources import FloatingIP, Network, Port, Router, SecurityGroup
 
 _ICMP = 1
 _ECHO = 8
 
 
-def objects_of(cloud: Cloud) -> Objects:
-    """The objects that the API would have of the lab's cloud."""
-    networks = (cloud.blue, cloud.red)
+def objects_of(cloud: Cloud, *floating_ips: FloatingIP) -> Objects:
+    """The objects that the API would have of the lab's cloud, host two being the router's gateway host."""
+    inner, two = (cloud.blue, cloud.red), cloud.lab.two
+    outside = {
+        "network": PUBLIC,
+        "networkNamespace": "lab",
+        "networkUID": PUBLIC,
+        "addresses": [
+            {"subnet": "s", "subnetUID": "s", "address": ROUTER_ADDRESS, "prefixLength": 24},
+            {"subnet": "t", "subnetUID": "t", "address": ROUTER_IPV6, "prefixLength": 64},
+        ],
+        "nextHops": [INTERNET, INTERNET_IPV6],
+        "cidrs": [PUBLIC_CIDR, "2001:db8:113::/64"],
+    }
+    way_out = {"gatewayHost": two.name, "gatewayHostAddress": two.address, "transitVNI": 7777, "external": outside}
     legs = [
         {
             "subnet": subnet.name,
@@ -29,18 +56,34 @@ def objects_of(cloud: Cloud) -> Objects:
             "network": each.name,
             "networkUID": each.uid,
         }
-        for each in networks
+        for each in inner
         for subnet in each.subnets
     ]
-    router = {"metadata": named(cloud.router().uid), "spec": {}, "status": {"legs": legs}}
+    router = {"metadata": named(cloud.router().uid), "spec": {}, "status": {"legs": legs, **way_out}}
+    networks = (*inner, public_network())
     rules = [{"direction": direction} for direction in ("Ingress", "Egress")]
     group = {"metadata": named("allow-all"), "spec": {"rules": rules}}
     return Objects(
         networks=tuple(Network.model_validate(network_object(each)) for each in networks),
         ports=tuple(Port.model_validate(port_object(port, each)) for each in networks for port in each.ports),
         routers=(Router.model_validate(router),),
+        floating_ips=floating_ips,
         security_groups=(SecurityGroup.model_validate(group),),
     )
+
+
+def floating_ip(address: str, port: HostPort) -> FloatingIP:
+    status = {
+        "address": address,
+        "networkUID": PUBLIC,
+        "fixedAddress": port.addresses[0].address,
+        "portUID": port.uid,
+        "routerUID": "router-1",
+        "host": port.host,
+        "phase": "Active",
+    }
+    body = {"metadata": named("fip-21"), "spec": {"externalNetwork": PUBLIC}, "status": status}
+    return FloatingIP.model_validate(body)
 
 
 def named(uid: str, name: str = "") -> dict[str, str]:
@@ -49,8 +92,10 @@ def named(uid: str, name: str = "") -> dict[str, str]:
 
 def network_object(network: HostNetwork) -> dict[str, Any]:
     subnets = [subnet.to_wire() for subnet in network.subnets]
-    status = {"vni": network.vni, "mtu": network.mtu, "dnsDomain": network.dns_domain, "subnets": subnets}
-    return {"metadata": named(network.uid, network.name), "spec": {}, "status": status}
+    status: dict[str, Any] = {"mtu": network.mtu, "dnsDomain": network.dns_domain, "subnets": subnets}
+    external = {"external": {"physicalNetwork": network.provider.physical_network}} if network.provider else {}
+    status |= {"vni": network.vni} if network.vni else {}
+    return {"metadata": named(network.uid, network.name), "spec": external, "status": status}
 
 
 def port_object(port: HostPort, network: HostNetwork) -> dict[str, Any]:
@@ -75,20 +120,60 @@ async def report(host: Host) -> Report:
     return load(dump(Report(host.name, await host.driver.observed())))
 
 
-async def ask(cloud: Cloud, source: str, destination: str) -> Explanation:
+async def ask(cloud: Cloud, source: str, destination: str, *floating_ips: FloatingIP) -> Explanation:
     reports = [await report(host) for host in (cloud.lab.one, cloud.lab.two)]
-    question = Question(f"lab/{source}", f"lab/{destination}", _ICMP, _ECHO)
-    return explain(objects_of(cloud), question, reports)
+    question = Question(source, destination, _ICMP, _ECHO)
+    return explain(objects_of(cloud, *floating_ips), question, reports)
 
 
-async def test_what_real_hosts_have_programmed_is_what_the_objects_ask_for(cloud: Cloud) -> None:
-    await cloud.carry(cloud.router())
+async def test_what_real_hosts_have_programmed_is_what_the_objects_ask_for(
+    cloud: Cloud,
+    internet: Outside,  # why: hosts that have a way out
+) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)))
     for source, destination, address in (("a", "c", "10.10.0.13"), ("a", "d", "10.20.0.14"), ("a", "b", "10.20.0.12")):
-        explanation = await ask(cloud, source, destination)
+        explanation = await ask(cloud, f"lab/{source}", f"lab/{destination}")
         assert explanation.passes, render(explanation)
         assert explanation.passes_as_programmed, render(explanation)
         assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
         assert await cloud.guests[source].pings(address)
+
+
+async def test_the_way_out_and_in_is_explained_as_real_hosts_go_it(cloud: Cloud, internet: Outside) -> None:
+    a = next(port for port in cloud.blue.ports if port.uid == "a")
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)), {"h1": (floating(21, "10.10.0.11"),)})
+    address = floating_ip("203.0.113.21", a)
+    for source, destination, stage in (
+        ("lab/a", FAR_AWAY, Stage.FLOATING_IP),
+        ("lab/d", FAR_AWAY, Stage.SNAT),
+        ("lab/c", FAR_AWAY, Stage.SNAT),
+        (FAR_AWAY, "lab/a", Stage.FLOATING_IP),
+        ("lab/d", "203.0.113.21", Stage.FLOATING_IP),
+        ("lab/c", "203.0.113.21", Stage.FLOATING_IP),
+    ):
+        explanation = await ask(cloud, source, destination, address)
+        assert explanation.passes, render(explanation)
+        assert explanation.passes_as_programmed, render(explanation)
+        assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
+        assert stage in [hop.stage for hop in explanation.hops]
+    for guest, there in (("a", FAR_AWAY), ("d", FAR_AWAY), ("c", FAR_AWAY), ("d", "203.0.113.21")):
+        assert await cloud.guests[guest].pings(there)
+    assert await internet.pings("203.0.113.21")
+
+
+async def test_a_translation_that_is_gone_is_where_the_packet_ends(
+    cloud: Cloud,
+    internet: Outside,  # why: hosts that have a way out
+) -> None:
+    a = next(port for port in cloud.blue.ports if port.uid == "a")
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)), {"h1": (floating(21, "10.10.0.11"),)})
+    space = cloud.lab.one.settings.netns_dir / router_names("router-1", "nephos").namespace
+    inside(space, lambda: subprocess.run(["nft", "flush", "map", "ip", "nephos", "floating_in"], check=True))
+    explanation = await ask(cloud, FAR_AWAY, "lab/a", floating_ip("203.0.113.21", a))
+    refused = explanation.refused_as_programmed
+    assert explanation.passes
+    assert refused is not None, render(explanation)
+    assert (refused.stage, refused.host) == (Stage.FLOATING_IP, "h1")
 
 
 def tunnel_entry(cloud: Cloud, verb: str, destination: str) -> None:
@@ -101,7 +186,7 @@ def tunnel_entry(cloud: Cloud, verb: str, destination: str) -> None:
 async def test_a_stale_forwarding_entry_is_where_the_packet_ends(cloud: Cloud) -> None:
     tunnel_entry(cloud, "del", cloud.lab.two.address)
     tunnel_entry(cloud, "add", "192.0.2.99")
-    explanation = await ask(cloud, "a", "c")
+    explanation = await ask(cloud, "lab/a", "lab/c")
     refused = explanation.refused_as_programmed
     assert explanation.passes
     assert refused is not None, render(explanation)
@@ -112,7 +197,7 @@ async def test_a_stale_forwarding_entry_is_where_the_packet_ends(cloud: Cloud) -
 
 async def test_a_missing_forwarding_entry_is_told_though_frames_for_everybody_make_up_for_it(cloud: Cloud) -> None:
     tunnel_entry(cloud, "del", cloud.lab.two.address)
-    explanation = await ask(cloud, "a", "c")
+    explanation = await ask(cloud, "lab/a", "lab/c")
     assert explanation.passes_as_programmed, render(explanation)
     assert [hop.stage for hop in explanation.hops if hop.differences] == [Stage.TUNNEL]
     assert await cloud.guests["a"].pings("10.10.0.13")
@@ -120,7 +205,7 @@ async def test_a_missing_forwarding_entry_is_told_though_frames_for_everybody_ma
 
 async def test_a_rule_that_is_gone_is_where_the_packet_ends(cloud: Cloud) -> None:
     cloud.lab.two.in_tenants("nft", "flush", "set", "inet", "nephos", "ingress_ipv4")
-    explanation = await ask(cloud, "a", "c")
+    explanation = await ask(cloud, "lab/a", "lab/c")
     refused = explanation.refused_as_programmed
     assert explanation.passes
     assert refused is not None, render(explanation)
