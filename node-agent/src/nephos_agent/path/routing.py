@@ -13,7 +13,7 @@ from nephos_agent.path.trail import Trail
 from nephos_agent.path.view import addresses, contains
 from nephos_api.resources import FloatingIP, Router
 from nephos_api.resources.floating_ip import FloatingIPPhase
-from nephos_api.resources.router import RouterLeg
+from nephos_api.resources.router import ExternalGateway, RouterLeg
 
 
 def route(trail: Trail, router: Router, place: Place) -> None:
@@ -38,9 +38,21 @@ def route(trail: Trail, router: Router, place: Place) -> None:
     if router.status.external is None:
         trail.stop(Stage.ROUTER, place.host, f"{name} has no route to {trail.target}: it has no external network")
         return
+    if not _leads_out(router, router.status.external, trail.target):
+        network = router.status.external.network
+        trail.stop(Stage.ROUTER, place.host, f"{name} has no route to {trail.target}: Network {network} has no gateway")
+        return
     inside = needs.routed(host_router, frozenset({place.network.uid}), place.context)
     trail.go(Stage.ROUTER, place.host, f"{name} sends it out", entering, router.uid, inside)
     _go_out(trail, router, place)
+
+
+def _leads_out(router: Router, external: ExternalGateway, target: str) -> bool:
+    """Tell whether the router knows a way to the address on its external network or beyond it."""
+    extra = (each.next_hop for each in router.spec.routes if contains(each.destination, target))
+    is_on_link = any(contains(cidr, target) for cidr in external.cidrs)
+    has_default = any(is_ipv6(next_hop) == is_ipv6(target) for next_hop in external.next_hops)
+    return is_on_link or has_default or any(contains(cidr, hop) for hop in extra for cidr in external.cidrs)
 
 
 def _inward(router: Router, target: str) -> tuple[RouterLeg, str, str] | None:

@@ -78,7 +78,13 @@ def group(name: str, *rules: dict[str, Any]) -> SecurityGroup:
     )
 
 
-def router(*networks: str, external: bool = True, spec: dict[str, Any] | None = None, **status: Any) -> Router:
+def router(
+    *networks: str,
+    external: bool = True,
+    next_hops: tuple[str, ...] = ("203.0.113.1",),
+    spec: dict[str, Any] | None = None,
+    **status: Any,
+) -> Router:
     legs = []
     for name in networks:
         for number, cidr in enumerate(CIDRS[name]):
@@ -97,7 +103,7 @@ def router(*networks: str, external: bool = True, spec: dict[str, Any] | None = 
         "networkNamespace": "nephos-catalog",
         "networkUID": "uid-public",
         "addresses": [{"subnet": "p", "subnetUID": "uid-public0", "address": "203.0.113.10", "prefixLength": 24}],
-        "nextHops": ["203.0.113.1"],
+        "nextHops": next_hops,
         "cidrs": ["203.0.113.0/24"],
     }
     body: dict[str, Any] = {"legs": legs, "phase": "Active"}

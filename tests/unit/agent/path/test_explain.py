@@ -190,6 +190,27 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
         [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.ROUTER],
         Stage.ROUTER,
     ),
+    "no gateway outside": (
+        cloud(routers=(router("blue", next_hops=()),), floating_ips=()),
+        ask("demo/d", OUT),
+        [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.ROUTER],
+        Stage.ROUTER,
+    ),
+    "no gateway outside, but a route": (
+        cloud(
+            routers=(
+                router(
+                    "blue",
+                    next_hops=(),
+                    spec={"routes": [{"destination": "198.51.100.0/24", "nextHop": "203.0.113.2"}]},
+                ),
+            ),
+            floating_ips=(),
+        ),
+        ask("demo/b", OUT),
+        [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.ROUTER, Stage.SNAT, Stage.UPLINK, Stage.DESTINATION],
+        None,
+    ),
     "in by a floating address": (
         cloud(groups=(OPEN,)),
         ask(OUT, "demo/a"),
