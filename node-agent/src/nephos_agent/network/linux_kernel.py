@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from nephos_agent.network import hosts_files, linux_services
@@ -32,7 +33,9 @@ from nephos_agent.network.linux_uplinks import Uplinks
 from nephos_agent.network.plan import Changes
 from nephos_agent.network.rate_facts import Diversion, Funnel, PacketLimit, Shaper
 from nephos_agent.network.settings import LinuxSettings
+from nephos_api.errors import PermanentFault
 
+_BRIDGE_SYSCTLS: Final = "/proc/sys/net/bridge"
 _TENANT_SYSCTLS: Final = {
     # The second stage of the filters sees bridged packets by these two alone (filter.nft).
     "net/bridge/bridge-nf-call-iptables": "1",
@@ -75,9 +78,17 @@ class Kernel:
         self._makers, self._removers = self._handlers()
 
     def prepare(self) -> None:
-        """Claim the tenant namespace, assert its sysctls and load the guard; nothing that is so already changes."""
+        """Claim the tenant namespace, assert its sysctls and load the guard; nothing that is so already changes.
+
+        Raises ``PermanentFault`` where the kernel keeps bridged packets from the filters.
+        """
         self.devices.claim()
         with namespaces.entered(self.namespace):
+            if not Path(_BRIDGE_SYSCTLS).is_dir():
+                raise PermanentFault(
+                    "security groups need the kernel's br_netfilter; load it: modprobe br_netfilter",
+                    reason="KernelModuleMissing",
+                )
             linux_services.set_sysctls(_TENANT_SYSCTLS)
         self.tables.load_guard()
 
