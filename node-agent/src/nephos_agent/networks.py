@@ -42,9 +42,12 @@ class Networks:
         """Make the host carry the network as it is described, or not at all where nothing here needs it."""
         if uid not in self._watches.network_uids():
             return await self._remove(uid)
-        if self._watches.host_network(uid) is None:
-            return Wait("the Network is not known in full yet")
-        await self._apply.run(uid)
+        try:
+            await self._apply.run(uid)
+        except TemporaryFault as fault:
+            if fault.reason != WAITING:
+                raise
+            return Wait(fault.message)
         return Done()
 
     async def ensure(self, uid: str) -> None:

@@ -47,11 +47,11 @@ class Routers:
         """Make the host carry the router as it is described, or not at all where nothing here needs it."""
         if uid not in self._watches.router_uids():
             return await self._remove(uid)
-        if self._watches.host_router(uid) is None:
-            return Wait("the Router is not known in full yet")
         try:
             await self._apply.run(uid)
         except (TemporaryFault, PermanentFault) as fault:
+            if fault.reason == WAITING:
+                return Wait(fault.message)
             await self._floating_ips.report_fault(uid, fault)
             raise
         return await self._floating_ips.report(uid, self._applied.get(uid))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, TypeVar
 
 import pytest
 
 from nephos_agent.network.model import GroupMember, HostNetwork
+from nephos_api.kube.memory import MemoryKubernetes
+from nephos_api.kube.protocol import Listing, Selection
+from nephos_api.metadata import Resource
 from nephos_api.resources import Network, Port, SecurityGroup
 
 from .conftest import HOST, World, eventually
@@ -14,6 +18,7 @@ from .tenancy import Tenancy
 from .test_routers import noting
 from .test_watches import Recording
 
+R = TypeVar("R", bound=Resource)
 WEB = {"direction": "Ingress", "family": "IPv4", "protocol": "TCP", "portMin": 80}
 SSH = {"direction": "Ingress", "family": "IPv4", "protocol": "TCP", "portMin": 22}
 
@@ -151,3 +156,36 @@ async def test_a_group_that_comes_late_is_waited_for(world: World, tenancy: Tena
     world.api.seed(SecurityGroup, body)
     found = await until_applied(world, blue, lambda each: ports_allowed(each) == {80})
     assert not found.keep_unknown
+
+
+class Held(MemoryKubernetes):
+    """An API whose lists of one object's kind come late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = "metadata.name=public"
+        self.released = asyncio.Event()
+
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+        if selection.field_selector == self.held:
+            await self.released.wait()
+        return await super().list(kind, selection)
+
+
+async def test_a_network_that_waits_for_what_is_behind_a_router_is_not_forgotten(world: World) -> None:
+    await world.end()
+    world.api = api = Held()
+    await world.start()
+    tenancy = Tenancy(world)
+    blue, public = tenancy.network("blue", 0), tenancy.outside()
+    router = await tenancy.router("first", blue, outside=public)
+    web = tenancy.group("web", WEB)
+    uses = tenancy.group("uses", {"direction": "Ingress", "remoteGroup": "web"}, remote=(web,))
+    port = tenancy.port("here", blue, "10.0.0.5", groups=(uses,))
+    await until_applied(world, blue, lambda each: each.security_groups)
+    tenancy.floating_ip("web", router, port)  # now the host needs the outside, and the API does not show it yet
+    await tenancy.change(uses, rules=[WEB])
+    await tenancy.change(uses, rules=[SSH, {"direction": "Ingress", "remoteGroup": "web"}])
+    await world.settled()
+    api.released.set()
+    await until_applied(world, blue, lambda each: 22 in ports_allowed(each))

@@ -113,6 +113,7 @@ class Fabric:
             watch.is_synced and watch.last_seen for watch in self.routers.values()
         )
         if self.is_complete and not was_complete:
+            self._tell_members(self.reach.networks)
             self._listeners.on_complete()
 
     # Watches, and whom their news concern.
@@ -145,7 +146,7 @@ class Fabric:
     def _network_synced(self, uid: str) -> None:
         self._listeners.on_network(uid)
         self._tell_routers(uid)
-        self._tell_members(self.reach.joined_with(uid))
+        self._tell_members(self.reach.networks)
         self._judge_completeness()
 
     def _port_changed(self, uid: str, before: HostPort | None, now: HostPort | None) -> None:
@@ -162,7 +163,7 @@ class Fabric:
 
     def _router_synced(self, uid: str) -> None:
         self._listeners.on_router(uid)
-        self._tell_members(network for network, watch in self.networks.items() if _lists(watch, uid))
+        self._tell_members(self.reach.networks)
         self._judge_completeness()
 
     def _floating_ips_changed(self, router_uid: str) -> None:
@@ -188,7 +189,10 @@ class Fabric:
             self._listeners.on_router(router_uid)
 
     def _tell_members(self, network_uids: Iterable[str], groups: frozenset[str] | None = None) -> None:
-        """Tell networks with a Port here whose rules look at Ports of other networks: of these groups, or of any."""
+        """Tell networks with a Port here whose rules look at Ports of other networks: of these groups, or of any.
+
+        Such a network waits for all that routers join it with, and no event of its own says that this is known.
+        """
         for uid in self.ports.networks().intersection(network_uids):
             named = self.remote_groups(uid)
             if named if groups is None else named & groups:
@@ -207,7 +211,3 @@ def _place(port: HostPort | None) -> tuple[object, ...]:
 def _membership(port: HostPort | None) -> tuple[object, ...]:
     """Return what rules that name a group know of a port."""
     return (port.addresses, port.security_groups) if port else ()
-
-
-def _lists(watch: NetworkWatch, router_uid: str) -> bool:
-    return any(reference.uid == router_uid for reference in watch.routers)
