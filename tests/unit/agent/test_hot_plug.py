@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nephos_agent.compute.protocol import Domain, DomainSpec, DomainState, Nic
+from nephos_agent.guests import Guests
 from nephos_agent.network.names import tap_name
 from nephos_agent.server.nics import PortState, nics, port_state
 from nephos_api.conditions import find, is_true_of
@@ -164,6 +165,16 @@ async def test_a_port_that_is_given_away_is_plugged_into_its_next_server(world: 
 async def patch_port(world: World, name: str, **spec: Any) -> None:
     path = f"/apis/nephos.cloud/v1alpha1/namespaces/demo/ports/{name}"
     await world.api.raw("PATCH", path, body={"spec": spec})
+
+
+async def test_a_guest_has_its_metadata_while_a_nic_of_its_server_is_yet_to_come(world: World) -> None:
+    _, port = await two_nics(world)
+    await world.change("one", networks=[NET0, NET1, {"name": "net2", "network": "missing"}])
+    await world.settled()
+    assert world.agent
+    guest = Guests(world.agent.watches).guest(port.uid)
+    assert guest is not None
+    assert [nic.port.metadata.name for nic in guest.nics] == ["one-net0", "one-net1"]
 
 
 async def test_what_is_said_twice_is_done_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
