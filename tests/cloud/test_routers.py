@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nephos_dev import cables, internet
-from nephos_dev.asking import Guests, eventually, eventually_not, outside
+from nephos_dev.asking import Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
@@ -75,18 +75,6 @@ def test_every_host_reaches_the_world_by_the_routers_address(joined: Joined, ser
     assert joined.expect_world(server) in own
 
 
-def test_the_world_reaches_no_fixed_address(joined: Joined) -> None:
-    (own,) = (h["address"] for h in joined.router["status"]["external"]["addresses"] if ":" not in h["address"])
-    layout = joined.cloud.layout
-    route = ("ip", "route", "replace", f"{joined.red}/32", "via", own)
-    joined.expect_world("red")
-    assert outside(layout, *route)().status == 0
-    try:
-        assert outside(layout, "ping", "-c", "2", "-W", "1", joined.red)().status, "a tenant's IPv4 network is private"
-    finally:
-        outside(layout, "ip", "route", "del", f"{joined.red}/32")()
-
-
 def test_a_router_that_is_disabled_forwards_nothing_until_it_is_enabled(joined: Joined) -> None:
     ping = joined.guests.ask("red", f"ping -c 1 -W 1 {joined.blue}")
     eventually(ping, what="red reaches blue")
@@ -143,22 +131,6 @@ def test_the_gateway_moves_off_a_host_that_is_lost(joined: Joined) -> None:
         assert joined.expect_world(survivor, timeout_s=FAIL_OVER_BOUND_S) == seen
     for server in ("red", "blue"):
         assert joined.expect_world(server, timeout_s=FAIL_OVER_BOUND_S) == seen
-
-
-def test_a_router_in_use_waits_with_its_deletion_and_says_for_whom(joined: Joined) -> None:
-    joined.project.apply(manifest("FloatingIP", "held", externalNetwork="public", server="red"))
-    joined.project.wait_phase("held", "Active", kind="floatingip")
-    try:
-        joined.project.delete("network", "red", wait=False)
-        joined.project.wait(
-            "network", "red", lambda found: "" if "red" in _ready(found) else f"it says {_ready(found)}"
-        )
-    finally:
-        joined.project.delete("floatingip", "held")
-
-
-def _ready(found: dict[str, Any]) -> str:
-    return json.dumps(found.get("status", {}).get("conditions", []))
 
 
 def _moved(joined: Joined, before: dict[str, Any]) -> dict[str, Any]:
