@@ -150,7 +150,7 @@ def measure_filters() -> list[Figure]:
             Figure(f"first packet of a flow, {where} / bare", cost.first_ns / cost.bare_first_ns, "x", "", first),
         ]
     change = filter_cost.change_cost()
-    detail = f"{change.elements} elements in {change.transactions} transaction"
+    detail = f"transactions: {change.transactions}, elements: {change.elements}"
     return [*figures, Figure("one rule more for 2,000 members, enforced", change.enforced_ms, "ms", "< 300", detail)]
 
 

@@ -77,7 +77,7 @@ class FlowJudge:
     def _is_allowed(self, owners: list[HostPort], direction: Direction, packet: Packet) -> bool:
         """Tell whether one of those who may use the address allows it; nobody here filters what has no owner here."""
         return not owners or any(
-            not port.port_security or self._rules.allowing(port, direction, packet) is not None for port in owners
+            not port.port_security or self._rules.allow(port, direction, packet) for port in owners
         )
 
     def _owners(self, address: str) -> list[HostPort]:

@@ -6,6 +6,7 @@ Asked here are the packet-path explainer and the cutting of flows that are no lo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -87,34 +88,80 @@ class Rules:
     def __init__(self, network: HostNetwork) -> None:
         self._groups = {group.uid: group.rules for group in network.security_groups}
         self._memberships = memberships(network)
+        self._sorted: dict[tuple[tuple[str, ...], Direction, IPFamily], _SortedRules] = {}
 
     def allowing(self, port: HostPort, direction: Direction, packet: Packet) -> SecurityRule | None:
         """Return the first rule that allows the packet, in a fixed order; None where none does."""
-        remote_groups = self._memberships.of(packet.remote)
-        rules = (rule for uid in port.security_groups for rule in self._groups.get(uid, ()))
-        matching = (rule for rule in rules if rule.direction is direction and _matches(rule, packet, remote_groups))
-        return min(matching, key=repr, default=None)
+        return min(self._matching(port, direction, packet), key=repr, default=None)
+
+    def allow(self, port: HostPort, direction: Direction, packet: Packet) -> bool:
+        """Tell whether any rule allows the packet."""
+        return any(True for _rule in self._matching(port, direction, packet))
+
+    def _matching(self, port: HostPort, direction: Direction, packet: Packet) -> Iterator[SecurityRule]:
+        remote = ip_address(packet.remote)
+        family = IPFamily.IPV4 if remote.version == 4 else IPFamily.IPV6
+        rules = self._of(port.security_groups, direction, family)
+        groups = self._memberships.of(packet.remote)
+        return (prepared.rule for prepared in rules.about(packet) if prepared.has_remote(int(remote), groups))
+
+    def _of(self, groups: tuple[str, ...], direction: Direction, family: IPFamily) -> _SortedRules:
+        key = (groups, direction, family)
+        if key not in self._sorted:
+            rules = {rule for uid in groups for rule in self._groups.get(uid, ())}
+            self._sorted[key] = _SortedRules(
+                _prepared(rule) for rule in rules if rule.direction is direction and rule.family is family
+            )
+        return self._sorted[key]
 
 
-def _matches(rule: SecurityRule, packet: Packet, remote_groups: frozenset[str]) -> bool:
-    remote = ip_address(packet.remote)
-    if (rule.family is IPFamily.IPV4) != (remote.version == 4):
-        return False
-    if rule.remote_prefix is not None and remote not in ip_network(rule.remote_prefix):
-        return False
-    if rule.remote_group is not None and rule.remote_group not in remote_groups:
-        return False
-    return _matches_protocol(rule, packet)
+@dataclass(frozen=True)
+class _Prepared:
+    """A rule with its parts as numbers."""
+
+    rule: SecurityRule
+    selectors: tuple[int, int] | None
+    network: int
+    mask: int
+
+    def has_remote(self, address: int, groups: frozenset[str]) -> bool:
+        """Tell whether the other side is one that the rule means."""
+        if self.rule.remote_group is not None and self.rule.remote_group not in groups:
+            return False
+        return address & self.mask == self.network
 
 
-def _matches_protocol(rule: SecurityRule, packet: Packet) -> bool:
-    if rule.protocol is not None and rule.protocol != packet.protocol:
-        return False
-    selectors = selectors_of(rule)
-    if selectors is None:
-        return True
-    selector = selector_of(packet)
-    return selector is not None and selectors[0] <= selector <= selectors[1]
+class _SortedRules:
+    """Rules of one port alone by that port, since most are, and the others one after the other."""
+
+    def __init__(self, rules: Iterable[_Prepared]) -> None:
+        self._by_port: dict[tuple[int | None, int], list[_Prepared]] = {}
+        self._others: list[_Prepared] = []
+        for each in rules:
+            if each.selectors and each.selectors[0] == each.selectors[1]:
+                self._by_port.setdefault((each.rule.protocol, each.selectors[0]), []).append(each)
+            else:
+                self._others.append(each)
+
+    def about(self, packet: Packet) -> Iterator[_Prepared]:
+        """Yield the rules that mean the packet's protocol and port."""
+        selector = selector_of(packet)
+        if selector is not None:
+            yield from self._by_port.get((packet.protocol, selector), ())
+        for each in self._others:
+            if each.rule.protocol in (None, packet.protocol) and _is_within(selector, each.selectors):
+                yield each
+
+
+def _is_within(selector: int | None, selectors: tuple[int, int] | None) -> bool:
+    return selectors is None or (selector is not None and selectors[0] <= selector <= selectors[1])
+
+
+def _prepared(rule: SecurityRule) -> _Prepared:
+    if rule.remote_prefix is None:
+        return _Prepared(rule, selectors_of(rule), 0, 0)
+    prefix = ip_network(rule.remote_prefix)
+    return _Prepared(rule, selectors_of(rule), int(prefix.network_address), int(prefix.netmask))
 
 
 def selectors_of(rule: SecurityRule) -> tuple[int, int] | None:
