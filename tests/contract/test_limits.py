@@ -164,6 +164,7 @@ async def test_a_limit_that_goes_leaves_nothing_and_so_does_a_port(path: Path) -
         assert funnel_name("a") not in host.tenant_links()
         assert not set(host.in_tenants("tc", "qdisc", "show", "dev", path.tap()).split()) & {"tbf", "ingress"}
         assert path.tap() not in host.in_tenants("nft", "list", "set", "bridge", "nephos", "limit_egress")
+    assert host.changed == []
     await path.limit("a", egress=limit, ingress=limit)
     await host.driver.unplug("a")
     assert funnel_name("a") not in host.tenant_links()
