@@ -116,6 +116,8 @@ async def test_a_floating_ip_answers_on_the_host_of_its_server_and_is_what_the_w
     assert await _seen_as(cloud, internet, "a") == "203.0.113.21"
     assert await _seen_as(cloud, internet, "b") == "203.0.113.22"
     assert await _seen_as(cloud, internet, "c") == ROUTER_ADDRESS
+    await cloud.lab.one.driver._sweep()
+    assert await cloud.lab.one.driver.answering("router-1") == {"fip-21"}, "whatever was learnt since"
 
 
 async def test_a_floating_ip_is_reached_from_inside_too(cloud: Cloud, internet: Outside) -> None:

@@ -227,6 +227,13 @@ async def test_ipv6_is_routed_and_the_router_says_that_it_is_one(router_lab: Lab
         assert await guest.pings(f"fd00:{3 - number}::11")
         assert await guest.pings(INTERNET_IPV6)
         assert await internet.pings(f"fd00:{number}::11")
+    before = dict(router_lab.one.launcher.processes)
+    await router_lab.one.driver.close()
+    await router_lab.one.start()
+    worker = router_lab.one.driver._worker.routers
+    assert not await router_lab.one.driver._run(lambda: worker.plan(both))
+    await router_lab.one.driver.apply_router(both)
+    assert router_lab.one.launcher.processes == before, "who advertises goes on"
 
 
 async def _has_default_route(guest: Guest) -> bool:

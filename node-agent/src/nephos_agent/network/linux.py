@@ -57,6 +57,7 @@ class LinuxNetwork:
         self._unread: set[str] = set()
         """Networks whose dnsmasq is yet to be told that files of its went or changed."""
         self._started: Worker | None = None
+        self._is_closing = False
         self._listener: NetworkListener = lambda _uid: None
 
     async def start(self, listener: NetworkListener) -> None:
@@ -70,13 +71,16 @@ class LinuxNetwork:
 
     async def close(self) -> None:
         """See ``NetworkDriver.close``."""
+        self._is_closing = True
+        loop = asyncio.get_running_loop()
+        if self._started:
+            self._started.events.unwatch(loop)
+            loop.remove_reader(self._started.routers.events)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._relay.close()
         if self._started:
-            self._started.events.unwatch(asyncio.get_running_loop())
-            asyncio.get_running_loop().remove_reader(self._started.routers.events)
             await self._run(self._started.close)
         self._thread.shutdown()
 
@@ -212,7 +216,8 @@ class LinuxNetwork:
 
     async def _report_routers(self) -> None:
         await self._report(self._worker.routers.judge)
-        self._watch_routers()
+        if not self._is_closing:
+            self._watch_routers()
 
     async def _report(self, judge: Callable[[], frozenset[str]]) -> None:
         async with _logged("judge events"):

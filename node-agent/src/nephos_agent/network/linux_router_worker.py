@@ -81,6 +81,8 @@ class RouterWorker:
         self._pictures: dict[str, RouterPicture] = {}
         self._described: dict[str, HostRouter] = {}
         """As last carried out; of a router without an entry, everything is compared."""
+        self._asked_for: dict[str, HostRouter] = {}
+        """As last described, whatever was learnt since: whose addresses are asked for."""
         self._owners: dict[str, str] = {}
         """Whose each leg is, by its device in the tenant namespace."""
         self._untold: dict[str, set[str]] = {}
@@ -154,7 +156,7 @@ class RouterWorker:
     def carried_out(self, router: HostRouter) -> None:
         """Take note that the router is as described, its process too; announce the addresses that are new here."""
         self._announce(router)
-        self._described[router.uid] = router
+        self._described[router.uid] = self._asked_for[router.uid] = router
         self.uids = frozenset(self._pictures)
 
     def remove(self, router_uid: str) -> None:
@@ -169,6 +171,7 @@ class RouterWorker:
             self._owners.pop(leg.device, None)
         self._pictures.pop(router_uid, None)
         self._described.pop(router_uid, None)
+        self._asked_for.pop(router_uid, None)
         self._untold.pop(router_uid, None)
         self.uids = frozenset(self._pictures)
 
@@ -198,12 +201,14 @@ class RouterWorker:
 
     def probe(self, router_uid: str) -> linux_announce.Probe | None:
         """Return a question for the router's floating IPs, asked at its door outside, or None where it has none."""
-        router = self._described.get(router_uid)
+        router = self._asked_for.get(router_uid)
         asked = floating_ips(router) if router else ()
         if router is None or router.gateway is None or not asked:
             return None
         network_uid = router.gateway.network_uid
         door = leg_name(router_uid, network_uid, is_outside=True)
+        if self._kernel.tenants.get(door) is None:
+            return None
         mac = outside_mac(router_uid, network_uid, self._context.host)
         with namespaces.entered(self._kernel.namespace):
             return linux_announce.Probe(door, mac, {each.address: each.uid for each in asked})
