@@ -12,7 +12,7 @@ import pytest
 
 from contract.guest_sockets import SILENCE_S, connect, datagrams
 from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
-from nephos_agent.network import linux_kernel
+from nephos_agent.network import guard, linux_kernel
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.cutting import Flow
 from nephos_agent.network.linux_conntrack import FlowTable
@@ -474,6 +474,27 @@ async def test_what_is_dropped_is_counted_by_port_and_reason(guests: Guests) -> 
 async def _drops(host: Host, uid: str) -> dict[tuple[Direction, DropReason], int]:
     found = next(each for each in await host.driver.traffic() if each.port_uid == uid)
     return {(direction, reason): count for direction, reason, count in found.drops}
+
+
+async def test_a_guest_that_begins_flows_without_end_is_slowed_and_keeps_those_it_has(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await connect(guests.c, guests.a, "10.10.0.11", 80)
+    host, chains = guests.lab.one, guard.skeleton()
+    few = chains.replace("limit rate over 5000/second burst 20000 packets", "limit rate over 1/minute burst 5 packets")
+    assert few != chains
+    await host.driver.close()
+    monkeypatch.setattr(guard, "skeleton", lambda: few)
+    host.in_tenants("nft", "flush", "set", "inet", "nephos", "flows")
+    await host.start()
+    await host.driver.apply(guests.network)
+    sender = datagrams(guests.c, "10.10.0.13", 4000)
+    receivers = [datagrams(guests.a, "10.10.0.11", number) for number in range(5000, 5010)]
+    heard = [receiver for receiver in receivers if await sender.reaches(receiver)]
+    assert heard == receivers[:5]
+    assert await sender.reaches(receivers[0], b"of a flow that is known")
+    assert await connection.carries(b"on")
+    assert sum(n for (_, reason), n in (await _drops(host, "c")).items() if reason is DropReason.TOO_MANY_FLOWS) == 5
 
 
 async def test_where_bridged_packets_are_kept_from_the_filters_nothing_passes_and_the_sweep_repairs_it(
