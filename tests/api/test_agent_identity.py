@@ -68,6 +68,7 @@ async def test_it_writes_the_status_of_a_server_on_its_host(agent: KubernetesCli
         {"host": "h2"},
         {"placementEpoch": 2},
         {"addressList": "10.10.0.10"},
+        {"floatingIPList": "203.0.113.10"},
         {"addresses": [{"name": "net0", "network": "blue", "address": "10.10.0.9", "mac": "52:54:00:00:00:01"}]},
         {"flavor": {"name": "huge", "vcpus": 64, "memoryMiB": 1, "diskGiB": 1}},
         {"keyPairs": [{"name": "mine", "publicKey": "ssh-ed25519 AAAA"}]},

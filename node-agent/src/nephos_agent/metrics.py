@@ -147,10 +147,10 @@ def usage_metrics(stats: Iterable[DomainStats]) -> list[Metric]:
 
 def traffic_metrics(traffic: Iterable[PortTraffic], port: Callable[[str], Port | None]) -> list[Metric]:
     """Return what passed each Port and what was dropped of it; those that the API does not know have no name."""
-    size = CounterMetricFamily("nephos_port_bytes", "Bytes that passed the Port", labels=_PORT_LABELS)
-    packets = CounterMetricFamily("nephos_port_packets", "Packets that passed the Port", labels=_PORT_LABELS)
+    size = CounterMetricFamily("nephos_port_bytes_total", "Bytes that passed the Port", labels=_PORT_LABELS)
+    packets = CounterMetricFamily("nephos_port_packets_total", "Packets that passed the Port", labels=_PORT_LABELS)
     dropped = CounterMetricFamily(
-        "nephos_port_dropped_packets", "Packets of the Port that were dropped", labels=[*_PORT_LABELS, "reason"]
+        "nephos_port_dropped_packets_total", "Packets of the Port that were dropped", labels=[*_PORT_LABELS, "reason"]
     )
     for one in traffic:
         known = port(one.port_uid)
