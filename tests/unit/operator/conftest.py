@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -66,7 +67,9 @@ class Mortal:
             self._world.steps_to_live -= 1
             if self._world.steps_to_live == 0:
                 raise Killed
+            await asyncio.sleep(0)  # others under work go on meanwhile
             answer = await call(*args, **kwargs)
+            await asyncio.sleep(0)
             self._world.steps_to_live -= 1
             if self._world.steps_to_live == 0:
                 raise Killed

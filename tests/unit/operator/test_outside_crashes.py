@@ -120,6 +120,29 @@ async def test_the_steps_above_reach_from_the_first_write_of_a_life_to_its_last(
     assert STEPS_OF_A_LIFE - 30 <= 10_000 - world.steps_to_live <= STEPS_OF_A_LIFE
 
 
+async def test_what_is_decided_side_by_side_has_one_holder(world: World) -> None:
+    await born(world, -1)
+    await world.add_project()
+    for number in range(6):
+        await world.make(Network, f"n{number}", "demo")
+        await world.make(Router, f"r{number}", "demo", externalNetwork="public")
+        await world.make(FloatingIP, f"f{number}", "demo", externalNetwork="public")
+        asked = {"address": "203.0.113.50"} if number < 3 else {}
+        await world.make(FloatingIP, f"g{number}", "demo", externalNetwork="public", **asked)
+    world._watch()
+    undecided = list(world._keys)
+    world._keys.clear()
+    await asyncio.gather(*map(world.reconcile, undecided))
+    routers, floating_ips = await bodies(world, Router), await bodies(world, FloatingIP)
+    once([held for item in (*routers, *floating_ips) for held in held_addresses(item)])
+    vnis = [item.status.transit_vni for item in routers]
+    vnis += [item.status.vni for item in await bodies(world, Network) if item.spec.external is None]
+    once(vnis)
+    assert None not in vnis
+    assert sum(bool(held_addresses(item)) for item in (*routers, *floating_ips)) == 16
+    await settle(world)
+
+
 ADDRESSES = st.sampled_from([None, *(f"203.0.113.{last}" for last in range(9, 15))])
 STEPS = st.lists(
     st.tuples(
