@@ -139,6 +139,12 @@ async def test_what_real_hosts_have_programmed_is_what_the_objects_ask_for(
         assert await cloud.guests[source].pings(address)
 
 
+async def test_the_networks_own_service_is_a_destination_too(cloud: Cloud) -> None:
+    explanation = await ask(cloud, "lab/a", "169.254.169.254")
+    assert explanation.passes_as_programmed, render(explanation)
+    assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
+
+
 async def test_the_way_out_and_in_is_explained_as_real_hosts_go_it(cloud: Cloud, internet: Outside) -> None:
     a = next(port for port in cloud.blue.ports if port.uid == "a")
     await cloud.carry(cloud.router(gateway(cloud.lab.two)), {"h1": (floating(21, "10.10.0.11"),)})

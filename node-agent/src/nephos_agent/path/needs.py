@@ -14,6 +14,7 @@ from nephos_agent.network.facts import (
     GuardElement,
     GuardSet,
     Neighbour,
+    Service,
     Tap,
     TunnelEntry,
     Uplink,
@@ -99,6 +100,18 @@ def tunnel_end(place: Place) -> frozenset[Fact]:
     """Return what takes frames in from other hosts."""
     vxlan = network_names(place.network.uid, place.namespace_prefix).vxlan
     return frozenset(fact for fact in _all(place) if isinstance(fact, Vxlan) or _attaches(fact, vxlan))
+
+
+def service(place: Place) -> frozenset[Fact]:
+    """Return what answers DHCP, names and metadata."""
+    names = network_names(place.network.uid, place.namespace_prefix)
+    return frozenset(
+        fact
+        for fact in _all(place)
+        if isinstance(fact, Service)
+        or (isinstance(fact, GuardElement) and (fact.device, fact.set) == (names.bridge, GuardSet.SERVICE))
+        or _attaches(fact, names.service)
+    )
 
 
 def uplink(place: Place) -> frozenset[Fact]:

@@ -63,6 +63,10 @@ def _from_inside(trail: Trail) -> None:
     if place_and_port is None:
         return
     place, host_port = place_and_port
+    if trail.target in _SERVICE or any(each.service_address == trail.target for each in place.network.subnets):
+        because = "the network's own service answers on every host, whatever the groups allow"
+        trail.go(Stage.DESTINATION, place.host, because, needs.service(place))
+        return
     trail.filter(place, host_port, Direction.EGRESS, trail.target)
     _leave_guest(trail, place, port)
 
@@ -90,9 +94,6 @@ def _enter(trail: Trail, port: Port) -> tuple[Place, HostPort] | None:
 
 def _leave_guest(trail: Trail, place: Place, port: Port) -> None:
     network_uid, subnet = place.network.uid, trail.view.subnet_of(port, trail.source)
-    if trail.target in _SERVICE or any(each.service_address == trail.target for each in place.network.subnets):
-        trail.go(Stage.DESTINATION, place.host, "the network's own service answers on every host")
-        return
     if subnet and contains(subnet.cidr, trail.target):
         trail.deliver(place, trail.target)
         return

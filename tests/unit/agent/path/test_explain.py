@@ -285,10 +285,16 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
         ],
         None,
     ),
+    "metadata without any group": (
+        cloud(port("a", "blue", "h1", "10.0.0.5", groups=[])),
+        ask("demo/a", "169.254.169.254"),
+        [Stage.SOURCE, Stage.DESTINATION],
+        None,
+    ),
     "metadata": (
         cloud(),
         ask("demo/a", "169.254.169.254"),
-        [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.DESTINATION],
+        [Stage.SOURCE, Stage.DESTINATION],
         None,
     ),
     "a server on the provider's network": (
