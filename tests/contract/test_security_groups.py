@@ -223,6 +223,17 @@ async def test_members_of_a_group_come_and_go(guests: Guests) -> None:
     assert not await guests.a.pings("10.10.0.12")
 
 
+async def test_two_ports_that_claim_one_address_keep_nobody_else_from_being_filtered(guests: Guests) -> None:
+    claim = replace(guests.port("b"), uid="d", mac="52:54:00:00:00:dd", security_groups=("allow-all",))
+    await guests.apply(replace(guests.network, ports=(*guests.network.ports, claim)))
+    for host in (guests.lab.one, guests.lab.two):
+        await host.driver._sweep()
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP))
+    assert await guests.a.pings("10.10.0.13")
+    await guests.apply(replace(guests.network, ports=guests.network.ports[:-1]))
+    assert await guests.a.pings("10.10.0.13")
+
+
 async def test_a_member_behind_a_router_is_known_by_its_address(guests: Guests) -> None:
     await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, UDP, remote_group="far"))
     pair = (AddressPair("10.20.0.5", guests.port("a").mac),)

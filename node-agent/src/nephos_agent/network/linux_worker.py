@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from nephos_agent.network import hosts_files, linux_services, linux_traffic
@@ -202,6 +202,9 @@ class Worker:
         if change.kind is Service:
             self._make_folders(change)
         must_reread = change.kind is HostsFile and self._picture.replaces(change.facts)
+        if change.kind is GuardElement:
+            # Two ports may claim one address for a while: a map takes no second value beside the first.
+            change = replace(change, replaced=tuple({*change.replaced, *self._picture.replaced(change.facts)}))
         self._kernel.make(change)
         self._picture.remove(change.replaced)
         self._learn(change)

@@ -60,7 +60,12 @@ class Picture:
 
     def replaces(self, facts: Iterable[Fact]) -> bool:
         """Tell whether any of the facts is another state of something that is there."""
-        return any(self._by_device.get(fact.device, {}).get(fact.key, fact) != fact for fact in facts)
+        return bool(self.replaced(facts))
+
+    def replaced(self, facts: Iterable[Fact]) -> frozenset[Fact]:
+        """Return what is there of which any of the facts is another state."""
+        there = ((fact, self._by_device.get(fact.device, {}).get(fact.key)) for fact in facts)
+        return frozenset(held for fact, held in there if held is not None and held != fact)
 
     def all(self) -> frozenset[Fact]:
         """Return every fact."""
