@@ -305,6 +305,17 @@ async def test_flows_of_a_network_that_is_gone_are_gone(guests: Guests) -> None:
     assert not _flows(host, zone)
 
 
+async def test_a_network_that_is_gone_leaves_no_element(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, TCP, 22, remote_group="web"), SecurityRule(IN, V6))
+    await guests.set_port(replace(guests.port("a"), address_pairs=(AddressPair("10.99.0.0/16", guests.a.mac),)))
+    host = guests.lab.one
+    for uid, guest in (("a", guests.a), ("c", guests.c)):
+        guest.unplug()
+        await host.driver.unplug(uid)
+    await host.driver.remove("network-1")
+    assert host.driver._worker._kernel.tables.read_elements() == frozenset()
+
+
 def _zone(host: Host) -> int:
     numbers = host.driver._worker._kernel.tables._numbering.networks
     return numbers.number(network_names("network-1", "nephos").bridge)
