@@ -20,6 +20,7 @@ from nephos_operator.addressing import (
     unusable,
     usable,
 )
+from nephos_operator.claims import named_holders
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
@@ -168,7 +169,7 @@ def _automatic(subnet: Subnet, port: Key, book: AddressBook, mac: str) -> Alloca
 def _reserve(subnet: Subnet, port: Key, field: str, address: str, book: AddressBook) -> Allocation | Waits:
     if book.reserve(subnet, port, address):
         return _allocation(subnet, str(ip_address(address)))
-    holders = ", ".join(str(key) for key in sorted(book.holders(subnet.uid, address) - {port}, key=str))
+    holders = named_holders(book.holders(subnet.uid, address) - {port}, port.namespace)
     return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {holders} has it")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nephos_api.metadata import Resource
+from nephos_api.metadata import Key, Resource
 from nephos_api.resources import FloatingIP, Port, Router
 from nephos_operator.precedence import winner
 
@@ -30,6 +31,12 @@ def held_addresses(resource: Resource | None) -> frozenset[Held]:
             return frozenset({(subnet_uid, address)} if subnet_uid and address else ())
         case _:
             return frozenset()
+
+
+def named_holders(holders: Iterable[Key], namespace: str | None) -> str:
+    """Return who has what a user of the namespace asks for; what other projects have is not named."""
+    own = sorted(str(key) for key in holders if key.namespace == namespace)
+    return ", ".join(own) or "somebody in another project"
 
 
 def claimants(held: Held, store: Store) -> tuple[Resource, ...]:

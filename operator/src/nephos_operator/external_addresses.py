@@ -10,6 +10,7 @@ from nephos_api.resources import Subnet
 from nephos_api.resources.port import Allocation
 from nephos_operator.addressing import AddressBook, network_of, pools
 from nephos_operator.allocation import address_problem, subnet_of
+from nephos_operator.claims import named_holders
 from nephos_operator.verdict import Stalls, Waits
 
 
@@ -31,13 +32,11 @@ def one_of(holder: Key, subnets: Sequence[Subnet], book: AddressBook) -> Allocat
 
 
 def in_use(holder: Key, field: str, address: str, subnets: Sequence[Subnet], book: AddressBook) -> Waits:
-    """Return the sentence that says who has the address; what other projects have is not named."""
+    """Return the sentence that says who has the address."""
     subnet = subnet_of(address, subnets)
     holders = book.holders(subnet.uid, address) - {holder} if subnet else ()
-    names = ", ".join(sorted(str(key) for key in holders if key.namespace == holder.namespace))
-    return Waits(
-        "AddressInUse", f"waits for {address}, which {field} asks for: {names or 'somebody in another project'} has it"
-    )
+    names = named_holders(holders, holder.namespace)
+    return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {names} has it")
 
 
 def pool_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stalls | None:

@@ -11,6 +11,7 @@ from nephos_operator.addressing import network_of
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
 from nephos_operator.allocation import subnet_of
 from nephos_operator.bindings import fixed_address_problem, target_ports
+from nephos_operator.claims import named_holders
 from nephos_operator.external_addresses import pool_problem
 from nephos_operator.references import active_subnets
 from nephos_operator.router_indices import external_keys, targets
@@ -111,8 +112,5 @@ def _in_use(
     holders = cloud.addresses.holders(subnet.uid, address) - {resource.key} if subnet else frozenset()
     if not holders:
         return None
-    own = sorted(str(key) for key in holders if key.namespace == resource.metadata.namespace)
-    return (
-        f"{field}: {address} is in use by {', '.join(own) or 'somebody in another project'};"
-        " choose another, or leave it out to get a free one"
-    )
+    names = named_holders(holders, resource.metadata.namespace)
+    return f"{field}: {address} is in use by {names}; choose another, or leave it out to get a free one"

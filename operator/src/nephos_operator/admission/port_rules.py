@@ -12,6 +12,7 @@ from nephos_api.resources.server import NetworkInterface
 from nephos_operator import quota
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
 from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
+from nephos_operator.claims import named_holders
 from nephos_operator.port_plan import guest_problem
 from nephos_operator.references import active_subnets, coming_subnets, network_places, shared_network
 from nephos_operator.security_groups import group_names, group_places
@@ -142,7 +143,7 @@ def _addresses(
         subnet = subnet_of(address, subnets)
         holders = cloud.addresses.holders(subnet.uid, address) - {own} if subnet else frozenset()
         if holders:
-            names = ", ".join(sorted(str(key) for key in holders))
+            names = named_holders(holders, own.namespace)
             return f"{field}: {address} is in use by {names}; choose another, or leave it out to get a free one"
     return None
 
