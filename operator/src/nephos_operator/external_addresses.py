@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from nephos_api.metadata import Key
-from nephos_api.resources import Subnet
+from nephos_api.resources import Network, Subnet
 from nephos_api.resources.port import Allocation
 from nephos_operator.addressing import AddressBook, network_of, pools
 from nephos_operator.allocation import address_problem, subnet_of
 from nephos_operator.claims import named_holders
+from nephos_operator.references import coming_subnets
 from nephos_operator.verdict import Stalls, Waits
+
+if TYPE_CHECKING:
+    from nephos_operator.store import Store
 
 
 def reserve(holder: Key, address: str, subnets: Sequence[Subnet], book: AddressBook) -> Allocation | None:
@@ -37,6 +42,16 @@ def in_use(holder: Key, field: str, address: str, subnets: Sequence[Subnet], boo
     holders = book.holders(subnet.uid, address) - {holder} if subnet else ()
     names = named_holders(holders, holder.namespace)
     return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {names} has it")
+
+
+def is_coming(address: str, network: Network, store: Store) -> bool:
+    """Tell whether the address is of a Subnet of which it is not known yet whether it can be used."""
+    return subnet_of(address, coming_subnets(network, store)) is not None
+
+
+def coming(field: str, address: str) -> Waits:
+    """Return the sentence that says that the address' Subnet is on its way."""
+    return Waits("SubnetNotActive", f"waits for the Subnet of {address}, which {field} asks for, to become Active")
 
 
 def pool_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stalls | None:

@@ -13,7 +13,7 @@ from nephos_api.resources.router import ExternalGateway
 from nephos_operator.addressing import AddressBook, network_of
 from nephos_operator.allocation import address_problem
 from nephos_operator.claims import better_claimant
-from nephos_operator.external_addresses import in_use, one_of, reserve
+from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, reserve
 from nephos_operator.references import active_subnets, named_network
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -78,12 +78,6 @@ def external_network(namespace: str | None, name: str, store: Store) -> Network 
     return network
 
 
-def asked_problem(router: Router, subnets: Sequence[Subnet]) -> Stalls | None:
-    """Return which of the addresses that the spec asks for no Router can have, or None."""
-    problems = (address_problem(FIELD, address, subnets) for address in router.spec.external_addresses)
-    return next(filter(None, problems), None)
-
-
 def _held_network(router: Router, store: Store) -> Network | None:
     """Return the Network that the Router is connected to, if it is there still; a new one of that name is another."""
     external = router.status.external
@@ -96,8 +90,12 @@ def _held_network(router: Router, store: Store) -> Network | None:
 def _with_addresses(router: Router, network: Network, store: Store, book: AddressBook) -> Outside:
     subnets = active_subnets(network, store)
     held = _held_addresses(router, network, store)
-    choose = _asked if router.spec.external_addresses else _any
-    addresses, problem = choose(router, held, subnets, book)
+    late = [address for address in router.spec.external_addresses if is_coming(address, network, store)]
+    if late:
+        chosen: Chosen = held, coming(FIELD, late[0])
+    else:
+        chosen = (_asked if router.spec.external_addresses else _any)(router, held, subnets, book)
+    addresses, problem = chosen
     external = ExternalGateway(
         network=network.metadata.name,
         network_namespace=network.metadata.namespace or "",

@@ -6,7 +6,7 @@ import pytest
 
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CATALOG_NAMESPACE
-from nephos_api.resources import FloatingIP, Host, Network, Port, Project, Router, Server
+from nephos_api.resources import FloatingIP, Host, Network, Port, Project, Router, Server, Subnet
 
 World = Any
 
@@ -109,6 +109,18 @@ async def test_an_asked_address_is_given_or_the_reason_is_said(edge: World) -> N
     await edge.kube.delete(FloatingIP, "mine", "demo")
     await edge.settle()
     assert (await edge.get(FloatingIP, "taken")).status.address == "203.0.113.77"
+
+
+async def test_an_address_of_a_subnet_that_is_on_its_way_is_waited_for(edge: World) -> None:
+    await edge.make(Subnet, "more", CATALOG_NAMESPACE, network="public", cidr="198.51.100.0/24", dhcp=False)
+    edge._watch()
+    await edge.make(FloatingIP, "web", "demo", externalNetwork="public", address="198.51.100.7")
+    edge._watch()
+    edge.pass_time(10)
+    await edge.reconcile((await edge.get(FloatingIP, "web")).key)
+    assert await edge.reason(FloatingIP, "web") == "SubnetNotActive"
+    await edge.settle()
+    assert (await edge.get(FloatingIP, "web")).status.address == "198.51.100.7"
 
 
 async def test_what_other_projects_hold_is_not_named(edge: World) -> None:

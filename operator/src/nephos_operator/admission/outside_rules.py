@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nephos_api.metadata import Key
-from nephos_api.resources import FloatingIP, Router, Subnet
+from nephos_api.resources import FloatingIP, Network, Router, Subnet
 from nephos_operator import quota
 from nephos_operator.addressing import network_of
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
-from nephos_operator.allocation import subnet_of
+from nephos_operator.allocation import address_problem, subnet_of
 from nephos_operator.bindings import fixed_address_problem, target_ports
 from nephos_operator.claims import named_holders
-from nephos_operator.external_addresses import pool_problem
+from nephos_operator.external_addresses import is_coming, pool_problem
 from nephos_operator.references import active_subnets
 from nephos_operator.router_indices import external_keys, targets
 from nephos_operator.router_legs import plan_legs, route_problem
-from nephos_operator.router_outside import asked_problem, external_network
+from nephos_operator.router_outside import external_network
 from nephos_operator.verdict import Stalls, Waits
 
 
@@ -32,19 +32,26 @@ def router_references(router: Router, cloud: Cloud) -> str | None:
 
 def router_outside(router: Router, cloud: Cloud) -> str | None:
     """Refuse an outside that is none, or that the project may not use, and addresses that can't be had there."""
-    subnets = _external_subnets(router, cloud)
-    if isinstance(subnets, Stalls):
-        return subnets.message
-    if problem := asked_problem(router, subnets):
-        return problem.message
-    field = "spec.externalAddresses"
-    return next(filter(None, (_in_use(router, field, a, subnets, cloud) for a in router.spec.external_addresses)), None)
+    network = _external_network(router, cloud)
+    if isinstance(network, Stalls):
+        return network.message
+    if network is None:
+        return None
+    subnets, field = active_subnets(network, cloud.store), "spec.externalAddresses"
+    for address in router.spec.external_addresses:
+        if is_coming(address, network, cloud.store):
+            continue
+        refused = sentence(address_problem(field, address, subnets)) or _in_use(router, field, address, subnets, cloud)
+        if refused is not None:
+            return refused
+    return None
 
 
 def router_legs(router: Router, cloud: Cloud) -> str | None:
     """Refuse Subnets that overlap, or whose gateway is another Router's, and next hops that are out of reach."""
-    subnets = _external_subnets(router, cloud)
-    cidrs = [] if isinstance(subnets, Stalls) else [subnet.spec.cidr for subnet in subnets]
+    network = _external_network(router, cloud)
+    subnets = active_subnets(network, cloud.store) if isinstance(network, Network) else ()
+    cidrs = [subnet.spec.cidr for subnet in subnets]
     planned = plan_legs(router, cidrs, cloud.store)
     contradiction = next((problem for problem in planned.problems if isinstance(problem, Stalls)), None)
     if contradiction is not None:
@@ -75,13 +82,13 @@ def floating_ip_references(floating_ip: FloatingIP, cloud: Cloud) -> str | None:
 
 def floating_ip_address(floating_ip: FloatingIP, cloud: Cloud) -> str | None:
     """Refuse a Network that has no floating addresses for the project, and an address that can't be had there."""
-    subnets = _external_subnets(floating_ip, cloud)
-    if isinstance(subnets, Stalls):
-        return subnets.message
+    network = _external_network(floating_ip, cloud)
+    if isinstance(network, Stalls):
+        return network.message
     asked, field = floating_ip.spec.address, "spec.address"
-    ipv4 = [subnet for subnet in subnets if network_of(subnet.spec).version == 4]
-    if asked is None or not ipv4:
+    if network is None or asked is None or is_coming(asked, network, cloud.store):
         return None
+    ipv4 = [subnet for subnet in active_subnets(network, cloud.store) if network_of(subnet.spec).version == 4]
     return sentence(pool_problem(field, asked, ipv4)) or _in_use(floating_ip, field, asked, ipv4, cloud)
 
 
@@ -95,14 +102,12 @@ def _first_found(field: str, places: Iterable[Key], cloud: Cloud) -> list[tuple[
     return [(field, found)] if found is not None else []
 
 
-def _external_subnets(resource: Router | FloatingIP, cloud: Cloud) -> Sequence[Subnet] | Stalls:
-    """Return the Subnets of the external Network that the object names; none while that is waited for."""
+def _external_network(resource: Router | FloatingIP, cloud: Cloud) -> Network | Stalls | None:
+    """Return the external Network that the object names; None where it names none, or while that is waited for."""
     if resource.spec.external_network is None:
-        return ()
+        return None
     network = external_network(resource.metadata.namespace, resource.spec.external_network, cloud.store)
-    if isinstance(network, Stalls):
-        return network
-    return () if isinstance(network, Waits) else active_subnets(network, cloud.store)
+    return None if isinstance(network, Waits) else network
 
 
 def _in_use(

@@ -16,7 +16,7 @@ from nephos_operator.addressing import network_of
 from nephos_operator.bindings import Binding, find_binding, target_text
 from nephos_operator.claims import better_claimant
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
-from nephos_operator.external_addresses import in_use, one_of, pool_problem, reserve
+from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, pool_problem, reserve
 from nephos_operator.handover import taken_back
 from nephos_operator.host_release import seconds_until_free
 from nephos_operator.references import active_project, active_subnets
@@ -105,6 +105,8 @@ def _fresh(
         found = one_of(key, subnets, context.addresses)
         if isinstance(found, Waits):
             return found
+    elif is_coming(asked, network, context.store):
+        return coming("spec.address", asked)
     else:
         if problem := pool_problem("spec.address", asked, subnets):
             return problem
