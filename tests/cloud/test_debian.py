@@ -15,6 +15,7 @@ from nephos_dev.waiting import NotYet, wait_for
 
 API_VERSION = "nephos.cloud/v1alpha1"
 USER_DATA = "#!/bin/sh\nhostname > /var/tmp/user-data\n"
+SSH = {"direction": "Ingress", "protocol": "TCP", "portMin": 22, "portMax": 22}
 BOOT_TIMEOUT_S = 300  # 35 s on an idle machine; cloud-init is a Python program, and the processor is emulated
 
 
@@ -87,12 +88,14 @@ def test_cloud_init_takes_everything_from_our_openstack_data(
         },
         *network_manifests("blue", "10.60.0.0/24"),
         manifest("Subnet", "blue-v6", network="blue", cidr="fd00:60::/64"),
+        manifest("SecurityGroup", "ssh", rules=[SSH]),
         manifest("Network", "leased"),
         manifest("Subnet", "leased-v6", network="leased", cidr="fd00:61::/64", ipv6Mode="DHCPv6Stateful"),
         server_manifest(
             "deb",
             "blue",
             networks=[{"network": "blue"}, {"name": "net1", "network": "leased"}],
+            securityGroups=["ssh"],
             image=debian,
             flavor="small",
             keyPairs=["ops"],
