@@ -8,11 +8,12 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from contract.network_lab import PROVIDER_BRIDGE, Lab, inside, network, port
+from contract.network_lab import PROVIDER_BRIDGE, Host, Lab, eventually, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -269,6 +270,19 @@ async def test_a_sweep_repairs_what_somebody_breaks_of_an_uplink(
     await cloud.carry(wide)
     assert await cloud.guests["a"].pings(FAR_AWAY)
     assert await internet.pings(ROUTER_ADDRESS)
+
+
+async def test_an_uplink_that_somebody_takes_down_outside_is_told(cloud: Cloud, internet: Outside) -> None:
+    wide = cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide)
+    cloud.lab.one.in_host("ip", "link", "set", network_names(PUBLIC, "nephos").uplink_outer, "down")
+    await eventually(partial(_is_told, cloud.lab.one, PUBLIC))
+    await cloud.carry(wide)
+    assert await cloud.guests["a"].pings(FAR_AWAY)
+
+
+async def _is_told(host: Host, network_uid: str) -> bool:
+    return network_uid in host.changed
 
 
 async def test_a_network_that_the_host_does_not_reach_is_refused_with_a_sentence(router_lab: Lab) -> None:

@@ -289,7 +289,8 @@ class Worker:
         """Tell whether the event shows another's doing; what it says in passing is checked against what is."""
         bridge = self._picture.bridge_of(event.name)
         looks_moved = bridge is not None and event.master != self._indices.get(bridge)
-        looks_wrong = event.is_gone or not event.is_up or looks_moved
+        looks_cut = not event.has_carrier and self._picture.tap(event.name) is None
+        looks_wrong = event.is_gone or not event.is_up or looks_moved or looks_cut
         return looks_wrong and not self._kernel.devices.is_port(event.name, event.index, bridge)
 
     def _was_closed(self, event: LinkEvent) -> bool:
