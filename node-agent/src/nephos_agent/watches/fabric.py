@@ -171,13 +171,16 @@ class Fabric:
         self._listeners.on_router(router_uid)
 
     def _local_port_changed(self, old: Port | None, new: Port | None) -> None:
+        # The network's own watch tells of the same Port, before or after: what follows from both is looked at twice.
         self.groups.follow(old, new)
         before, now = (port.spec.network_uid if port else None for port in (old, new))
-        if before == now:
-            return
-        self._follow()
-        for uid in filter(None, (before, now)):
-            self._listeners.on_network(uid)
+        if before != now:
+            self._follow()
+            for uid in filter(None, (before, now)):
+                self._listeners.on_network(uid)
+                self._tell_routers(uid)
+        elif now and old and new and old.spec.security_group_references != new.spec.security_group_references:
+            self._listeners.on_network(now)
 
     def _groups_changed(self, port_uids: frozenset[str]) -> None:
         users = filter(None, map(self.ports.get, port_uids))
