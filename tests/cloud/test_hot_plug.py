@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from nephos_agent.network.names import tap_name
 from nephos_dev.asking import Guests, eventually, eventually_not
+from nephos_dev.cloud import Cloud
+from nephos_dev.console import Answer
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
@@ -84,3 +87,20 @@ def test_a_port_outlives_its_nic_and_moves_to_another_server(project: Tenant, gu
     eventually(guests.ask("b", "udhcpc -i eth1 -n -q"), "10.71.0.99", what="b leases the Port's address")
     list_nics(project, "b", NET0)
     wait_bound(project, "loose", None, "Down")
+
+
+def test_limits_of_a_port_change_while_its_guest_runs(cloud: Cloud, project: Tenant) -> None:
+    found = project.get("port", "a-net0")
+    assert found is not None
+    (host,) = (each for each in cloud.hosts if each.name == found["spec"]["host"])
+    tap = tap_name(found["metadata"]["uid"])
+
+    def queue() -> Answer:
+        done = cloud.execute(host, "ip", "netns", "exec", "nephos", "tc", "qdisc", "show", "dev", tap)
+        return Answer(status=done.returncode, output=done.stdout)
+
+    for kilobits, shown in ((2000, "rate 2Mbit"), (3000, "rate 3Mbit")):
+        project.patch_spec("port", "a-net0", {"qos": {"ingress": {"kilobitsPerSecond": kilobits}}})
+        eventually(queue, shown, what=f"{tap} is kept to {kilobits} kbit/s")
+    project.patch_spec("port", "a-net0", {"qos": None})
+    eventually(lambda: Answer(status=int("tbf" in queue().output), output=""), what=f"{tap} is free again")
