@@ -35,6 +35,8 @@ _SYSCTLS: Final = {
     "net/ipv6/conf/all/accept_redirects": "0",
     "net/ipv6/conf/default/accept_redirects": "0",
     "net/ipv4/conf/all/promote_secondaries": "1",
+    # Hardly anything is for the router itself, so that no socket is looked for before a route is.
+    "net/ipv4/ip_early_demux": "0",
     # An error says by which of its addresses the packet came in: outside, a floating one.
     "net/ipv4/icmp_errors_use_inbound_ifaddr": "1",
     "net/ipv6/conf/default/accept_ra": "0",
