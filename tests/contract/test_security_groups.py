@@ -440,6 +440,15 @@ async def test_an_address_that_several_ports_may_use_is_where_it_answers_on_whic
             await guest.run("ip", "addr", "del", address, "dev", "eth0")
 
 
+async def test_a_port_without_port_security_is_found_by_any_address_on_whichever_host(guests: Guests) -> None:
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP), SecurityRule(IN, V6, ICMPV6))
+    await guests.set_port(replace(guests.port("a"), security_groups=(), port_security=False))
+    for address in ("10.10.0.200", "fd00:10::200"):
+        await guests.a.run("ip", "addr", "add", address, "dev", "eth0", *(("nodad",) if ":" in address else ()))
+        assert await guests.c.pings(address)
+        assert await guests.b.pings(address)
+
+
 async def test_a_port_may_use_the_macs_that_its_pairs_name(guests: Guests) -> None:
     virtual = "00:00:5e:00:01:07"
     await guests.set_port(replace(guests.port("a"), address_pairs=(AddressPair("10.10.0.100", virtual),)))

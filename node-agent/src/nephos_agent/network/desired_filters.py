@@ -84,9 +84,14 @@ def policy_filters(network: HostNetwork, host: str, bridge: str) -> frozenset[Gu
 
 
 def shared_addresses(network: HostNetwork, tunnel: str) -> frozenset[GuardElement]:
-    """Return for which addresses ARP and ND cross the tunnel: several ports may use them, only they know which does."""
-    pairs = {pair.address for port in network.ports for pair in port.address_pairs}
-    prefixes = [ip_network(address, strict=False) for address in pairs]
+    """Return for which addresses ARP and ND cross the tunnel: several ports may use them, only they know which does.
+
+    A port without port security may use any.
+    """
+    usable = {pair.address for port in network.ports for pair in port.address_pairs}
+    if not all(port.port_security for port in network.ports):
+        usable |= {"0.0.0.0/0", "::/0"}
+    prefixes = [ip_network(address, strict=False) for address in usable]
     ipv4 = collapse_addresses(prefix for prefix in prefixes if prefix.version == 4)
     ipv6 = collapse_addresses(prefix for prefix in prefixes if prefix.version == 6)
     return frozenset(
