@@ -18,12 +18,12 @@ from unittest.mock import patch
 
 from bench.packet_sender import Burst
 from contract.network_lab import Host, inside, network, running_lab
-from nephos_agent.network import linux_namespaces as namespaces
-from nephos_agent.network.linux_link_reader import PortFlags
-from nephos_agent.network.linux_links import Links
-from nephos_agent.network.linux_neighbours import NeighbourSocket, bridge_entry
-from nephos_agent.network.linux_services import set_sysctls
-from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux.link_reader import PortFlags
+from nephos_agent.network.linux.links import Links
+from nephos_agent.network.linux.neighbours import NeighbourSocket, bridge_entry
+from nephos_agent.network.linux.services import set_sysctls
+from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
 from nephos_agent.network.names import network_names, tap_name
 from nephos_api.resources.security_group import Direction, IPFamily

@@ -19,12 +19,12 @@ from typing import TypeVar
 from nephos_agent.launcher.protocol import Unit
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import Guest as MetadataGuest
-from nephos_agent.network import linux_namespaces as namespaces
-from nephos_agent.network.linux import LinuxNetwork
-from nephos_agent.network.linux_links import Links
-from nephos_agent.network.linux_taps import create_tap, open_tap
+from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux.driver import LinuxNetwork
+from nephos_agent.network.linux.links import Links
+from nephos_agent.network.linux.name_relay import NameRelay
+from nephos_agent.network.linux.taps import create_tap, open_tap
 from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
-from nephos_agent.network.name_relay import NameRelay
 from nephos_agent.network.services import GuestServices
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.identity import mac_address

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contract.network_lab import PHYSICAL_NETWORK, PROVIDER_BRIDGE, Guest, Host, Lab, build, network, port
-from nephos_agent.network import linux_namespaces as namespaces
+from nephos_agent.network.linux import namespaces
 from nephos_agent.network.model import (
     HostFloatingIP,
     HostNetwork,

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from nephos_agent.network import linux_abilities
+from nephos_agent.network.linux import abilities as linux_abilities
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 

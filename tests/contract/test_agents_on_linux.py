@@ -17,8 +17,8 @@ from nephos_agent.agent import Agent
 from nephos_agent.agent import Host as Drivers
 from nephos_agent.compute.memory import MemoryCompute
 from nephos_agent.config import Config
-from nephos_agent.network.linux import LinuxNetwork
-from nephos_agent.network.name_relay import NameRelay
+from nephos_agent.network.linux.driver import LinuxNetwork
+from nephos_agent.network.linux.name_relay import NameRelay
 from nephos_agent.storage.memory import MemoryStorage
 from nephos_api.conditions import is_true
 from nephos_api.kube.memory import MemoryKubernetes

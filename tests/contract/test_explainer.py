@@ -22,7 +22,7 @@ from contract.router_lab import (
 )
 from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_agent.network.names import network_names
-from nephos_agent.network.router_names import router_names
+from nephos_agent.network.router.names import router_names
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Explanation, Objects, Question, Stage
 from nephos_agent.path.report import Report, dump, load

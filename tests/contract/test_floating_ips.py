@@ -29,7 +29,7 @@ from contract.router_lab import (
     router,
     running_lab,
 )
-from nephos_agent.network.linux_abilities import probe
+from nephos_agent.network.linux.abilities import probe
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import PortAddress, ProviderSegment, RouterGateway
 from nephos_agent.network.names import network_names

@@ -20,8 +20,8 @@ from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import Dnsmasq
-from nephos_agent.network.linux_kernel import Kernel
-from nephos_agent.network.linux_taps import open_tap as linux_open_tap
+from nephos_agent.network.linux.kernel import Kernel
+from nephos_agent.network.linux.taps import open_tap as linux_open_tap
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress, RateLimit
 from nephos_agent.network.names import network_names, tap_name

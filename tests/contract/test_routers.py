@@ -27,12 +27,12 @@ from contract.router_lab import (
     router,
     running_lab,
 )
-from nephos_agent.network.linux_announce import packet_socket
+from nephos_agent.network.linux.announce import packet_socket
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import PortAddress
 from nephos_agent.network.names import network_names
 from nephos_agent.network.protocol import NetworkDriver
-from nephos_agent.network.router_names import inner_name, leg_mac, leg_name, router_names
+from nephos_agent.network.router.names import inner_name, leg_mac, leg_name, router_names
 from nephos_api.errors import TemporaryFault
 from nephos_api.resources.network import HostRoute, IPv6Mode, SubnetView
 

@@ -12,11 +12,12 @@ import pytest
 
 from contract.guest_sockets import SILENCE_S, connect, datagrams
 from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
-from nephos_agent.network import guard, linux_kernel
 from nephos_agent.network.addresses import link_local
-from nephos_agent.network.cutting import Flow
-from nephos_agent.network.linux_conntrack import FlowTable
-from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.filters import guard
+from nephos_agent.network.filters.cutting import Flow
+from nephos_agent.network.linux import kernel as linux_kernel
+from nephos_agent.network.linux.conntrack import FlowTable
+from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import (
     AddressPair,
     GroupMember,

@@ -16,8 +16,8 @@ from nephos_agent.launcher.supervisor import SupervisorLauncher
 from nephos_agent.launcher.systemd import SystemBus, SystemdLauncher
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import MetadataSource
-from nephos_agent.network import linux_abilities
-from nephos_agent.network.linux import LinuxNetwork
+from nephos_agent.network.linux import abilities as linux_abilities
+from nephos_agent.network.linux.driver import LinuxNetwork
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_agent.network.settings import LinuxSettings
 from nephos_agent.storage.local import LocalStorage

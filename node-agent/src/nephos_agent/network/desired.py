@@ -9,14 +9,6 @@ from ipaddress import ip_network
 
 from nephos_agent.network import dnsmasq
 from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6, link_local
-from nephos_agent.network.desired_filters import (
-    attachment,
-    member_elements,
-    network_filters,
-    policy_filters,
-    port_filters,
-    shared_addresses,
-)
 from nephos_agent.network.desired_limits import limit_facts
 from nephos_agent.network.facts import (
     ZERO_MAC,
@@ -32,6 +24,14 @@ from nephos_agent.network.facts import (
     TunnelEntry,
     Uplink,
     Vxlan,
+)
+from nephos_agent.network.filters.desired import (
+    attachment,
+    member_elements,
+    network_filters,
+    policy_filters,
+    port_filters,
+    shared_addresses,
 )
 from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_agent.network.names import NetworkNames, network_names, tap_name

@@ -9,7 +9,7 @@ from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.observed import Observed
 from nephos_agent.network.protocol import NetworkListener
-from nephos_agent.network.router_desired import neighbour_facts, router_facts
+from nephos_agent.network.router.desired import neighbour_facts, router_facts
 from nephos_agent.network.traffic import Passed, PortTraffic
 from nephos_api.errors import TemporaryFault
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nephos_agent.network.facts import Fact
-from nephos_agent.network.router_facts import RouterFact
+from nephos_agent.network.router.facts import RouterFact
 
 
 @dataclass(frozen=True)

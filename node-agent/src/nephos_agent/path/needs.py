@@ -22,9 +22,9 @@ from nephos_agent.network.facts import (
 )
 from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
 from nephos_agent.network.names import network_names, tap_name
-from nephos_agent.network.router_desired import neighbour_facts, router_facts
-from nephos_agent.network.router_facts import Address, Leg, NatElement, Route, RouterFact, RouterSpace, Transit
-from nephos_agent.network.router_names import inner_name
+from nephos_agent.network.router.desired import neighbour_facts, router_facts
+from nephos_agent.network.router.facts import Address, Leg, NatElement, Route, RouterFact, RouterSpace, Transit
+from nephos_agent.network.router.names import inner_name
 
 _ATTACHED: Final = frozenset({GuardSet.ROLE, GuardSet.MARK, GuardSet.ZONE})
 _SENDERS: Final = frozenset({GuardSet.MAC, GuardSet.IPV4, GuardSet.IPV6})

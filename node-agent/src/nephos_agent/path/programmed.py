@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 from nephos_agent.network.addresses import is_ipv6
 from nephos_agent.network.facts import ZERO_MAC, Fact, GuardElement, GuardSet, TunnelEntry
-from nephos_agent.network.judgement import selector_of
+from nephos_agent.network.filters.judgement import selector_of
 from nephos_agent.network.names import OPEN
 from nephos_agent.path.model import Judgement
 from nephos_agent.path.report import AnyFact, Report

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from nephos_agent.network.facts import Fact
 from nephos_agent.network.observed import Observed
-from nephos_agent.network.router_facts import RouterFact
+from nephos_agent.network.router.facts import RouterFact
 
 AnyFact = Fact | RouterFact
 _KINDS: Final[Mapping[str, type[Any]]] = {kind.__name__: kind for kind in (*get_args(Fact), *get_args(RouterFact))}

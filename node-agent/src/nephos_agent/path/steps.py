@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nephos_agent.network.facts import Fact
-from nephos_agent.network.judgement import Packet
-from nephos_agent.network.router_facts import RouterFact
+from nephos_agent.network.filters.judgement import Packet
+from nephos_agent.network.router.facts import RouterFact
 from nephos_agent.path.model import Stage
 from nephos_api.resources.security_group import Direction
 

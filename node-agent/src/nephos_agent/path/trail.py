@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nephos_agent.network.facts import Fact
-from nephos_agent.network.judgement import Packet
+from nephos_agent.network.filters.judgement import Packet
 from nephos_agent.network.model import HostPort
 from nephos_agent.network.names import network_names, tap_name
-from nephos_agent.network.router_facts import RouterFact
+from nephos_agent.network.router.facts import RouterFact
 from nephos_agent.path import needs
 from nephos_agent.path.model import Question, Stage
 from nephos_agent.path.needs import Place

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from nephos_agent.host_network import host_network, host_port, remote_groups, routed_members
 from nephos_agent.host_router import host_router
 from nephos_agent.host_security_group import host_security_group
-from nephos_agent.network.judgement import Packet, Rules
+from nephos_agent.network.filters.judgement import Packet, Rules
 from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
 from nephos_agent.path.model import Objects
 from nephos_api.resources import FloatingIP, Network, Port, Router

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from nephos_agent.network.cutting import Fate, Flow, FlowJudge, local_addresses
+from nephos_agent.network.filters.cutting import Fate, Flow, FlowJudge, local_addresses
 from nephos_agent.network.model import AddressPair, HostNetwork, HostSecurityGroup, SecurityRule
 from nephos_api.resources.security_group import Direction, IPFamily
 from unit.agent.network.examples import V4, network, port

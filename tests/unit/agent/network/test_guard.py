@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nephos_agent.network import desired, guard
+from nephos_agent.network import desired
 from nephos_agent.network.facts import GuardElement, GuardSet
-from nephos_agent.network.libnftables import Nftables, NftablesError
-from nephos_agent.network.linux_tables import Tables
+from nephos_agent.network.filters import guard
+from nephos_agent.network.filters.numbering import Numbering
+from nephos_agent.network.filters.rule_elements import rule_elements
+from nephos_agent.network.linux.libnftables import Nftables, NftablesError
+from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import SecurityRule
-from nephos_agent.network.numbering import Numbering
-from nephos_agent.network.rule_elements import rule_elements
 from unit.agent.network.examples import CONTEXT, V4, V6, network, port
 from unit.agent.network.test_rules import rules
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from nephos_agent.network import packet_limits
-from nephos_agent.network.desired_filters import port_filters
 from nephos_agent.network.desired_limits import limit_facts
 from nephos_agent.network.facts import Fact, GuardSet, Tap
+from nephos_agent.network.filters.desired import port_filters
 from nephos_agent.network.model import HostPort, RateLimit
 from nephos_agent.network.names import funnel_name, tap_name
 from nephos_agent.network.plan import plan

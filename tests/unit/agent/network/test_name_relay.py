@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nephos_agent.network.name_relay import failure, system_resolvers
+from nephos_agent.network.linux.name_relay import failure, system_resolvers
 
 QUESTION = bytes.fromhex("abcd01000001000000000000") + b"\x03www\x07example\x03org\0\0\1\0\1"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nephos_agent.network.addresses import link_local
-from nephos_agent.network.netlink_codec import attribute, attributes, message, messages
+from nephos_agent.network.linux.netlink_codec import attribute, attributes, message, messages
 
 VALUES = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_size=8)
 

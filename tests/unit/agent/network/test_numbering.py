@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephos_agent.network import numbering
-from nephos_agent.network.numbering import Numbers, NumbersExhausted
+from nephos_agent.network.filters import numbering
+from nephos_agent.network.filters.numbering import Numbers, NumbersExhausted
 
 names = st.text(alphabet="abcdef0123456789", min_size=1, max_size=6)
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephos_agent.network import router_advertiser, router_nat, uplink_tables
 from nephos_agent.network.facts import Dnsmasq, GuardElement, Key
-from nephos_agent.network.linux_announce import advertisement, answered, arp_frame
+from nephos_agent.network.filters import uplink_tables
+from nephos_agent.network.linux.announce import advertisement, answered, arp_frame
 from nephos_agent.network.model import HostFloatingIP, HostRouter, RouterGateway, RouterLeg, RouterNeighbour
-from nephos_agent.network.router_desired import neighbour_facts, router_facts
-from nephos_agent.network.router_facts import (
+from nephos_agent.network.router import advertiser as router_advertiser
+from nephos_agent.network.router import nat as router_nat
+from nephos_agent.network.router.desired import neighbour_facts, router_facts
+from nephos_agent.network.router.facts import (
     FLOATING_TABLE,
     MAIN_TABLE,
     Address,
@@ -29,8 +31,8 @@ from nephos_agent.network.router_facts import (
     RoutingRule,
     Transit,
 )
-from nephos_agent.network.router_names import leg_mac, outside_mac, router_names
-from nephos_agent.network.router_plan import RouterPlan, keeping, plan
+from nephos_agent.network.router.names import leg_mac, outside_mac, router_names
+from nephos_agent.network.router.plan import RouterPlan, keeping, plan
 from nephos_api.resources.network import HostRoute, IPv6Mode
 from unit.agent.network.examples import CONTEXT
 

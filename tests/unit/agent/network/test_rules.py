@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephos_agent.network.desired_filters import member_elements, policy_filters
 from nephos_agent.network.facts import GuardElement, GuardSet
-from nephos_agent.network.judgement import WITH_PORTS, WITH_TYPES, Packet, allowed, memberships, selector_of
+from nephos_agent.network.filters.desired import member_elements, policy_filters
+from nephos_agent.network.filters.judgement import WITH_PORTS, WITH_TYPES, Packet, allowed, memberships, selector_of
+from nephos_agent.network.filters.rule_elements import disjoint, rule_elements
 from nephos_agent.network.model import (
     AddressPair,
     GroupMember,
@@ -22,7 +23,6 @@ from nephos_agent.network.model import (
     SecurityRule,
 )
 from nephos_agent.network.names import network_names, policy_name
-from nephos_agent.network.rule_elements import disjoint, rule_elements
 from nephos_api.resources.security_group import Direction, IPFamily
 from unit.agent.network.examples import network, port
 

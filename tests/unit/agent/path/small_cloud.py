@@ -8,8 +8,8 @@ from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.observed import Observed
-from nephos_agent.network.router_desired import neighbour_facts, router_facts
-from nephos_agent.network.router_facts import Leg
+from nephos_agent.network.router.desired import neighbour_facts, router_facts
+from nephos_agent.network.router.facts import Leg
 from nephos_agent.path.model import Objects
 from nephos_agent.path.report import Report
 from nephos_agent.path.view import View

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nephos_agent.network.facts import GuardElement, GuardSet, Neighbour, Tap, TunnelEntry, Uplink, Vxlan
 from nephos_agent.network.observed import Observed
-from nephos_agent.network.router_facts import NatElement, RouterSpace, Transit
+from nephos_agent.network.router.facts import NatElement, RouterSpace, Transit
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Objects, Question, Stage
 from nephos_agent.path.report import Report, dump, load

@@ -1,0 +1,92 @@
+"""Which flows have to end because nobody allows them any more. Pure.
+
+Whoever allowed a flow did so with its first packet; afterwards the kernel passes it by its state alone. So when a rule,
+a membership or a port goes, the flows of the network are judged anew, by the same rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from ipaddress import ip_address, ip_network
+
+from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6
+from nephos_agent.network.filters.judgement import Packet, Rules, own_addresses
+from nephos_agent.network.model import HostNetwork, HostPort
+from nephos_api.resources.security_group import Direction
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A connection as the kernel tracks it, by its first packet."""
+
+    source: str
+    destination: str
+    protocol: int
+    port: int | None
+    """Destination port; of ICMP and ICMPv6, the type."""
+    code: int | None
+    """Of ICMP and ICMPv6."""
+    is_cut: bool = False
+
+
+class Fate(Enum):
+    """What becomes of a flow."""
+
+    STAYS = auto()
+    IS_CUT = auto()
+    """It is to be judged by its next packets, and its answers do not pass until it is allowed again."""
+    ENDS = auto()
+    """Its port is gone: whoever gets the address begins with nothing."""
+
+
+class FlowJudge:
+    """Judges the flows of one network on one host."""
+
+    def __init__(self, network: HostNetwork, host: str, gone: frozenset[str]) -> None:
+        """``gone`` are addresses that ports here had and have no more."""
+        self._rules = Rules(network)
+        self._gone = gone
+        self._services = {METADATA_IPV4, METADATA_IPV6, *(subnet.service_address for subnet in network.subnets)}
+        local = [port for port in network.ports if port.host == host]
+        self._by_address = {address: port for port in local for address in own_addresses(port)}
+        self._by_prefix = [
+            (ip_network(pair.address, strict=False), port) for port in local for pair in port.address_pairs
+        ]
+
+    def fate(self, flow: Flow) -> Fate:
+        """Return what becomes of the flow."""
+        if flow.source in self._gone or flow.destination in self._gone:
+            return Fate.ENDS
+        if flow.is_cut or (self._may_leave(flow) and self._may_come(flow)):
+            return Fate.STAYS
+        return Fate.IS_CUT
+
+    def _may_leave(self, flow: Flow) -> bool:
+        if flow.destination in self._services:
+            return True
+        packet = Packet(flow.destination, flow.protocol, flow.port, flow.code)
+        return self._is_allowed(self._owners(flow.source), Direction.EGRESS, packet)
+
+    def _may_come(self, flow: Flow) -> bool:
+        if flow.source in self._services:
+            return True
+        packet = Packet(flow.source, flow.protocol, flow.port, flow.code)
+        return self._is_allowed(self._owners(flow.destination), Direction.INGRESS, packet)
+
+    def _is_allowed(self, owners: list[HostPort], direction: Direction, packet: Packet) -> bool:
+        """Tell whether one of those who may use the address allows it; nobody here filters what has no owner here."""
+        return not owners or any(
+            not port.port_security or self._rules.allow(port, direction, packet) for port in owners
+        )
+
+    def _owners(self, address: str) -> list[HostPort]:
+        own = self._by_address.get(address)
+        if own:
+            return [own]
+        return [port for prefix, port in self._by_prefix if ip_address(address) in prefix]
+
+
+def local_addresses(network: HostNetwork, host: str) -> frozenset[str]:
+    """Return the addresses of the network's ports on the host."""
+    return frozenset(address for port in network.ports if port.host == host for address in own_addresses(port))

@@ -1,0 +1,97 @@
+"""Many changes in few system calls, and dumps, over a netlink socket of the calling thread's namespace. Calls block."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
+
+from nephos_agent.network.linux.netlink_codec import message, messages
+
+_NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
+_BATCH_BYTES: Final = 64 * 1024
+_BUFFER_BYTES: Final = 1 << 20
+_SEQUENCE_IN_ERROR: Final = 4 + 8
+"""Behind the code, in the header of the message that is answered."""
+
+Request = tuple[int, int, bytes]
+"""Type, flags beside NLM_F_REQUEST, and body."""
+
+
+class NetlinkSocket:
+    """A socket of one netlink protocol; ``subject`` begins the text of its errors."""
+
+    def __init__(self, protocol: int, subject: str) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        self._socket.bind((0, 0))
+        self._subject = subject
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def change(self, requests: Iterable[Request], tolerated: frozenset[int] = frozenset()) -> None:
+        """Send in batches, each acknowledged by its last message; the kernel reports every refusal.
+
+        Raises ``OSError`` with the first refusal that is none of ``tolerated`` (error numbers).
+        """
+        batch: list[Request] = []
+        size = 0
+        for request in requests:
+            batch.append(request)
+            size += len(request[2])
+            if size >= _BATCH_BYTES:
+                self._flush(batch, tolerated)
+                batch, size = [], 0
+        if batch:
+            self._flush(batch, tolerated)
+
+    def dump(self, kind: int, body: bytes) -> Iterator[tuple[int, memoryview]]:
+        """Yield type and payload of the answers."""
+        self._sequence += 1
+        self._socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, body))
+        while True:
+            for answer, payload in self._receive():
+                if answer == _NLMSG_DONE:
+                    return
+                if answer == _NLMSG_ERROR:
+                    self._raise(payload, frozenset())
+                else:
+                    yield answer, payload
+
+    def _flush(self, batch: list[Request], tolerated: frozenset[int]) -> None:
+        buffer = bytearray()
+        for position, (kind, flags, body) in enumerate(batch):
+            self._sequence += 1
+            acknowledged = NLM_F_ACK if position == len(batch) - 1 else 0
+            buffer += message(kind, NLM_F_REQUEST | flags | acknowledged, self._sequence, body)
+        self._socket.send(buffer)
+        last, refusal = self._sequence, None
+        while True:
+            for _kind, payload in self._receive_answers():
+                try:
+                    self._raise(payload, tolerated)
+                except OSError as error:
+                    refusal = refusal or error
+                if struct.unpack_from("=L", payload, _SEQUENCE_IN_ERROR)[0] == last:
+                    if refusal:
+                        raise refusal
+                    return
+
+    def _receive_answers(self) -> Iterator[tuple[int, memoryview]]:
+        return ((kind, payload) for kind, payload in self._receive() if kind == _NLMSG_ERROR)
+
+    def _receive(self) -> Iterator[tuple[int, memoryview]]:
+        return messages(memoryview(self._socket.recv(_BUFFER_BYTES)))
+
+    def _raise(self, payload: memoryview, tolerated: frozenset[int]) -> None:
+        code = -struct.unpack_from("=i", payload)[0]
+        if code and code not in tolerated:
+            raise OSError(code, f"{self._subject}: {os.strerror(code)}")

@@ -1,0 +1,84 @@
+"""The namespaces of routers on this host: made, claimed, changed and removed. Runs in the kernel thread and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from nephos_agent.network.facts import GuardElement
+from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux.kernel import Kernel
+from nephos_agent.network.linux.router_change import SPACE_KIND, Change
+from nephos_agent.network.linux.router_space import opened
+from nephos_agent.network.names import Mark, read_mark
+from nephos_agent.network.router import nat as router_nat
+from nephos_agent.network.router.facts import Leg, RouterSpace
+from nephos_agent.network.router.names import router_names
+from nephos_agent.network.router.plan import RouterPlan
+
+_LOOPBACK_INDEX: Final = 1
+
+
+class RouterKernel:
+    """The namespaces of routers, and their ends in the tenant namespace. Owned by the thread that owns ``Kernel``."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.settings = kernel.settings
+
+    def path(self, router_uid: str) -> Path:
+        """Return the path of the router's namespace."""
+        return self.settings.netns_dir / router_names(router_uid, self.settings.namespace_prefix).namespace
+
+    def mark(self, kind: str, uid: str) -> str:
+        """Return the alias of a device of that kind."""
+        return str(Mark(self.settings.cloud_id, kind, uid))
+
+    def prepare(self, router_uid: str) -> None:
+        """Make the namespace where it is missing, claim it, assert its sysctls and load its rules.
+
+        Raises ``PermanentFault`` where a namespace of that name is somebody else's.
+        """
+        namespaces.create(self.path(router_uid))
+        with opened(self.path(router_uid)) as space:
+            space.links.claim("lo", self.mark(SPACE_KIND, router_uid))
+            space.links.set(_LOOPBACK_INDEX, state="up")
+            space.assert_sysctls()
+            space.nft.run(router_nat.skeleton())
+
+    def owner(self, path: Path) -> str | None:
+        """Return the UID of this cloud's router whose namespace it is, or None."""
+        if not namespaces.is_namespace(path):
+            return None
+        with opened(path) as space:
+            loopback = space.links.get("lo")
+        mark = read_mark(loopback.alias if loopback else None)
+        return mark.uid if mark and mark.cloud_id == self.settings.cloud_id and mark.kind == SPACE_KIND else None
+
+    def carry_out(self, router_uid: str, changes: RouterPlan) -> None:
+        """Make the changes, those of the advertiser's process apart."""
+        if changes.made(RouterSpace) and not namespaces.is_namespace(self.path(router_uid)):
+            self.prepare(router_uid)
+        with opened(self.path(router_uid)) as space:
+            change = Change(self._kernel, router_uid, space)
+            for step in changes.steps:
+                change.carry_out(step)
+            given_up = changes.given_up()
+            if given_up:
+                space.flows.cut(given_up)
+
+    def remove(self, router_uid: str, legs: Iterable[Leg], elements: Iterable[GuardElement]) -> None:
+        """Remove all of a router; what is in its namespace goes with it."""
+        path = self.path(router_uid)
+        for leg in legs:
+            self._kernel.tenants.delete(leg.device)
+        guards = tuple(elements)
+        if guards:
+            self._kernel.tables.remove_elements(guards)
+        if self.owner(path) == router_uid:
+            with opened(path) as space:
+                for link in space.links.all():
+                    if link.kind in ("veth", "vxlan"):
+                        space.links.delete(link.name)
+            namespaces.delete(path)

@@ -1,0 +1,259 @@
+"""What the kernel thread does for routers: keeps a picture of each, plans against it, carries plans out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nephos_agent.network.desired import HostContext
+from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, Key, Neighbour
+from nephos_agent.network.linux import announce as linux_announce
+from nephos_agent.network.linux import hosts_files, namespaces
+from nephos_agent.network.linux.events import LinkEvent
+from nephos_agent.network.linux.kernel import Kernel
+from nephos_agent.network.linux.router_events import RouterEvents
+from nephos_agent.network.linux.router_kernel import RouterKernel
+from nephos_agent.network.linux.router_observe import ELSEWHERE, RouterObserver
+from nephos_agent.network.linux.router_space import opened
+from nephos_agent.network.model import HostRouter
+from nephos_agent.network.names import network_names
+from nephos_agent.network.router.desired import floating_ips, neighbour_facts, router_facts
+from nephos_agent.network.router.facts import Address, Leg, RouterFact
+from nephos_agent.network.router.names import (
+    INSIDE_PREFIX,
+    OUTSIDE_PREFIX,
+    inner_name,
+    leg_name,
+    outside_mac,
+    router_names,
+)
+from nephos_agent.network.router.plan import RouterPlan, keeping, plan
+from nephos_api.errors import TemporaryFault
+
+
+@dataclass
+class RouterPicture:
+    """What holds of one router; the ports behind its legs, which are many, apart."""
+
+    own: dict[Key, RouterFact] = field(default_factory=dict)
+    neighbours: dict[Key, RouterFact] = field(default_factory=dict)
+
+    def learn(self, facts: Iterable[RouterFact]) -> None:
+        """Take the facts in; each replaces the one with its key."""
+        for fact in facts:
+            self._side(fact)[fact.key] = fact
+
+    def forget(self, facts: Iterable[RouterFact]) -> None:
+        """Forget the facts."""
+        for fact in facts:
+            self._side(fact).pop(fact.key, None)
+
+    def own_facts(self) -> frozenset[RouterFact]:
+        """Return all but the neighbours."""
+        return frozenset(self.own.values())
+
+    def all(self) -> frozenset[RouterFact]:
+        """Return everything."""
+        return frozenset((*self.own.values(), *self.neighbours.values()))
+
+    def inside(self) -> frozenset[RouterFact]:
+        """Return what lies in the router's namespace, as netlink tells of changes there."""
+        return frozenset(fact for fact in self.all() if not isinstance(fact, ELSEWHERE))
+
+    def legs(self) -> tuple[Leg, ...]:
+        """Return the router's interfaces on networks."""
+        return tuple(fact for fact in self.own.values() if isinstance(fact, Leg))
+
+    def _side(self, fact: RouterFact) -> dict[Key, RouterFact]:
+        is_many = isinstance(fact, Neighbour) and fact.device.startswith(INSIDE_PREFIX)
+        return self.neighbours if is_many else self.own
+
+
+class RouterWorker:
+    """Owned by the thread that owns ``Kernel``; every call blocks."""
+
+    def __init__(self, kernel: Kernel, context: HostContext) -> None:
+        self._settings = kernel.settings
+        self._kernel = kernel
+        self._context = context
+        self._routers = RouterKernel(kernel)
+        self._pictures: dict[str, RouterPicture] = {}
+        self._described: dict[str, HostRouter] = {}
+        """As last carried out; of a router without an entry, everything is compared."""
+        self._asked_for: dict[str, HostRouter] = {}
+        """As last described, whatever was learnt since: whose addresses are asked for."""
+        self._owners: dict[str, str] = {}
+        """Whose each leg is, by its device in the tenant namespace."""
+        self._untold: dict[str, set[str]] = {}
+        """Addresses, with prefix lengths, that are new here and yet to be announced, by router."""
+        self.events = RouterEvents()
+        self.is_stale = False
+        """Whether the pictures cannot be trusted, because a change failed half-way."""
+        self.uids: frozenset[str] = frozenset()
+        """UIDs of the routers that the host carries; other threads may read it at any time."""
+
+    def refresh(self, tenants: Iterable[Fact], units: frozenset[str]) -> frozenset[str]:
+        """Learn everything anew; return the UIDs of the routers that were found other than they were thought to be.
+
+        ``tenants`` are the facts found in the tenant namespace, ``units`` the processes that the launcher has.
+        """
+        observer = RouterObserver(self._kernel, self._routers, tenants)
+        before, self._pictures = self._pictures, {}
+        for uid in observer.uids():
+            if self._routers.owner(self._routers.path(uid)) == uid:
+                self._routers.prepare(uid)
+            self._pictures[uid] = RouterPicture()
+            self._pictures[uid].learn(observer.facts(uid, units))
+            self._listen(uid)
+        self._owners = {leg.device: uid for uid, picture in self._pictures.items() for leg in picture.legs()}
+        self._described.clear()
+        self.is_stale = False
+        self.uids = frozenset(self._pictures)
+        nothing = RouterPicture()
+        uids = before.keys() | self._pictures.keys()
+        return frozenset(uid for uid in uids if before.get(uid, nothing) != self._pictures.get(uid, nothing))
+
+    def observed(self, tenants: Iterable[Fact], units: frozenset[str]) -> dict[str, frozenset[RouterFact]]:
+        """Return what the kernel has of each router; arguments as of ``refresh``."""
+        observer = RouterObserver(self._kernel, self._routers, tenants)
+        return {uid: observer.facts(uid, units) for uid in observer.uids()}
+
+    def plan(self, router: HostRouter) -> RouterPlan:
+        """Return the changes that make this host carry the router as described.
+
+        Raises ``TemporaryFault`` where a network of its is not here. Where the last description was carried out, only
+        neighbours that differ between the two are looked at.
+        """
+        for network_uid in sorted(router.networks_on(self._context.host)):
+            if self._kernel.tenants.get(network_names(network_uid, self._context.namespace_prefix).bridge) is None:
+                raise TemporaryFault(
+                    f"router {router.name}: network {network_uid} is not on this host", reason="NetworkMissing"
+                )
+        picture = self._pictures.setdefault(router.uid, RouterPicture())
+        before = self._described.pop(router.uid, None)
+        desired = router_facts(router, self._context)
+        if before is None or before.keep_unknown or router.keep_unknown:
+            desired |= neighbour_facts(router.neighbours)
+            observed = picture.all()
+            return plan(keeping(desired, observed) if router.keep_unknown else desired, observed)
+        desired |= neighbour_facts(router.neighbours - before.neighbours)
+        return plan(desired, picture.own_facts() | neighbour_facts(before.neighbours - router.neighbours))
+
+    def carry_out(self, router: HostRouter, changes: RouterPlan) -> Path | None:
+        """Make the changes; return the configuration of a process to start. A failure makes the picture stale."""
+        try:
+            self._routers.carry_out(router.uid, changes)
+            self._listen(router.uid)
+        except BaseException:
+            self.is_stale = True
+            raise
+        self._learn(router.uid, changes)
+        self._untold.setdefault(router.uid, set()).update(self._new_outside(router.uid, changes))
+        started = changes.made(Dnsmasq)
+        return hosts_files.write_configuration(self._settings.run_dir, started[0]) if started else None
+
+    def carried_out(self, router: HostRouter) -> None:
+        """Take note that the router is as described, its process too; announce the addresses that are new here."""
+        self._announce(router)
+        self._described[router.uid] = self._asked_for[router.uid] = router
+        self.uids = frozenset(self._pictures)
+
+    def remove(self, router_uid: str) -> None:
+        """Remove all of the router, its process apart, which has to be stopped before."""
+        picture = self._pictures.get(router_uid, RouterPicture())
+        elements = (fact for fact in picture.own.values() if isinstance(fact, GuardElement))
+        self._routers.remove(router_uid, picture.legs(), elements)
+        names = router_names(router_uid, self._context.namespace_prefix)
+        hosts_files.remove_folder(self._settings.run_dir, names.directory)
+        self.events.leave(router_uid)
+        for leg in picture.legs():
+            self._owners.pop(leg.device, None)
+        self._pictures.pop(router_uid, None)
+        self._described.pop(router_uid, None)
+        self._asked_for.pop(router_uid, None)
+        self._untold.pop(router_uid, None)
+        self.uids = frozenset(self._pictures)
+
+    def disturbed(self, events: Iterable[LinkEvent]) -> frozenset[str]:
+        """Return the UIDs of the routers whose legs somebody else took down, away or off their bridge."""
+        found = set()
+        for name in {event.name for event in events} & self._owners.keys():
+            uid = self._owners[name]
+            legs = self._pictures[uid].legs()
+            if not all(self._is_port(leg) for leg in legs if leg.device == name):
+                found.add(uid)
+        return frozenset(found)
+
+    def judge(self) -> frozenset[str]:
+        """Return the UIDs of the routers that somebody else changed from inside; their pictures are stale then."""
+        heard = self.events.heard()
+        broken = set(heard.changed)
+        if heard.suspected:
+            observer = RouterObserver(self._kernel, self._routers, ())
+            broken |= {uid for uid in heard.suspected if observer.inside(uid) != self._pictures[uid].inside()}
+        self.is_stale |= bool(broken)
+        return frozenset(broken)
+
+    def close(self) -> None:
+        """Stop listening; everything that was made stays."""
+        self.events.close()
+
+    def probe(self, router_uid: str) -> linux_announce.Probe | None:
+        """Return a question for the router's floating IPs, asked at its door outside, or None where it has none."""
+        router = self._asked_for.get(router_uid)
+        asked = floating_ips(router) if router else ()
+        if router is None or router.gateway is None or not asked:
+            return None
+        network_uid = router.gateway.network_uid
+        door = leg_name(router_uid, network_uid, is_outside=True)
+        if self._kernel.tenants.get(door) is None:
+            return None
+        mac = outside_mac(router_uid, network_uid, self._context.host)
+        with namespaces.entered(self._kernel.namespace):
+            return linux_announce.Probe(door, mac, {each.address: each.uid for each in asked})
+
+    def _listen(self, router_uid: str) -> None:
+        """Hear what others do in the router's namespace; what was done up to now is known."""
+        path = self._routers.path(router_uid)
+        if namespaces.is_namespace(path) and not self.events.is_listening(router_uid, path):
+            self.events.listen(router_uid, path)
+        self.events.settle(router_uid)
+
+    def _learn(self, router_uid: str, changes: RouterPlan) -> None:
+        picture = self._pictures[router_uid]
+        for step in changes.steps:
+            picture.forget(step.gone)
+            picture.learn(step.made)
+        for leg in changes.gone(Leg):
+            self._owners.pop(leg.device, None)
+        self._owners |= {leg.device: router_uid for leg in changes.made(Leg)}
+
+    def _new_outside(self, router_uid: str, changes: RouterPlan) -> Iterator[str]:
+        """Yield the outside addresses that are new here, and on a new interface all of them."""
+        fresh = {leg.inner for leg in changes.made(Leg)}
+        made = frozenset(changes.made(Address))
+        for fact in self._pictures[router_uid].own.values():
+            is_outside = isinstance(fact, Address) and fact.device.startswith(OUTSIDE_PREFIX)
+            if isinstance(fact, Address) and is_outside and (fact in made or fact.device in fresh):
+                yield fact.address
+
+    def _announce(self, router: HostRouter) -> None:
+        """Tell the external network of addresses that are new here and still ours."""
+        untold = self._untold.pop(router.uid, set())
+        if not untold or router.gateway is None:
+            return
+        device = inner_name(router.gateway.network_uid, is_outside=True)
+        own = self._pictures[router.uid].own_facts()
+        told = sorted(address.split("/")[0] for address in untold if Address(device, address) in own)
+        mac = outside_mac(router.uid, router.gateway.network_uid, self._context.host)
+        try:
+            with opened(self._routers.path(router.uid)) as space:
+                space.run(lambda: linux_announce.announce(device, mac, told))
+        except OSError:
+            self._untold[router.uid] = untold
+            raise
+
+    def _is_port(self, leg: Leg) -> bool:
+        link, bridge = self._kernel.tenants.get(leg.device), self._kernel.tenants.get(leg.bridge)
+        return bool(link and bridge and link.is_up and link.master == bridge.index)

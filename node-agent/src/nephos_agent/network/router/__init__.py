@@ -1,0 +1,1 @@
+"""What a router consists of on a host. Decided here without the kernel."""

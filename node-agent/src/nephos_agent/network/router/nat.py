@@ -1,0 +1,65 @@
+"""Elements of a router's sets and maps, as libnftables' JSON (libnftables-json(5))."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from ipaddress import ip_network
+from typing import Any, Final
+
+from nephos_agent.network.router.facts import NatElement, NatSet
+
+FAMILY: Final = "ip"
+TABLE: Final = "nephos"
+_INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.TRANSLATED})
+
+
+def skeleton() -> str:
+    """Return the table with its chains and empty sets, in nft's own language: constant, and read by people too."""
+    return files(__package__).joinpath("router.nft").read_text()
+
+
+def commands(gone: Iterable[NatElement], made: Iterable[NatElement]) -> str:
+    """Return one transaction that takes elements away and adds others."""
+    return json.dumps({"nftables": [*_verbs("delete", gone), *_verbs("add", made)]})
+
+
+def read_elements(listing: dict[str, Any]) -> frozenset[NatElement]:
+    """Return the elements in a listing of the table."""
+    known = set(NatSet)
+    return frozenset(
+        _from_json(NatSet(body["name"]), value)
+        for entry in listing["nftables"]
+        for kind, body in entry.items()
+        if kind in ("set", "map") and body["name"] in known
+        for value in body.get("elem", ())
+    )
+
+
+def _verbs(verb: str, elements: Iterable[NatElement]) -> list[dict[str, Any]]:
+    by_set: dict[NatSet, list[Any]] = {}
+    for element in elements:
+        by_set.setdefault(element.set, []).append(_to_json(element))
+    return [
+        {verb: {"element": {"family": FAMILY, "table": TABLE, "name": name, "elem": values}}}
+        for name, values in sorted(by_set.items())
+    ]
+
+
+def _to_json(element: NatElement) -> Any:
+    if element.set in _INTERVALS:
+        network = ip_network(element.name)
+        return {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+    return element.name if element.value is None else [element.name, element.value]
+
+
+def _from_json(name: NatSet, value: Any) -> NatElement:
+    if name in _INTERVALS:
+        if isinstance(value, str):
+            return NatElement(name, f"{value}/32")
+        prefix = value["prefix"]
+        return NatElement(name, f"{prefix['addr']}/{prefix['len']}")
+    if isinstance(value, list):
+        return NatElement(name, value[0], value[1])
+    return NatElement(name, value)
