@@ -148,7 +148,7 @@ def _hostile_firewall(cell: Cell) -> Iterator[None]:
     ruleset = f"""
         table inet {TABLE} {{
             chain forward {{ type filter hook forward priority 0; policy drop; }}
-            chain redirect {{
+            chain elsewhere {{
                 type nat hook prerouting priority -100;
                 ip daddr {CIDR} tcp dport 80 dnat ip to 192.0.2.99
                 ip daddr 169.254.169.254 tcp dport 80 dnat ip to 192.0.2.99

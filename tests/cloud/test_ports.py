@@ -121,9 +121,15 @@ def test_a_port_in_use_waits_with_its_deletion_and_says_for_whom(house: House) -
     house.plug("two", {"name": "held", "network": "green", "port": "held"})
     house.expect_nics("two", 2)
     house.project.delete("port", "held", wait=False)
-    house.project.wait("port", "held", lambda found: "" if "two" in str(found["status"]) else "it does not say")
+    wait_for(lambda: _told(house, "held", "held by Server two"), what="the Port says who has it", timeout_s=30)
     house.plug("two")
     wait_for(lambda: _gone(house, "held"), what="the Port goes once it is free", timeout_s=30)
+
+
+def _told(house: House, port: str, sentence: str) -> None:
+    described = house.project.cluster.kubectl("describe", "port", port, f"--namespace={house.project.name}")
+    if sentence not in described:
+        raise NotYet(described)
 
 
 def _gone(house: House, port: str) -> None:
