@@ -534,12 +534,15 @@ async def test_where_bridged_packets_are_kept_from_the_filters_nothing_passes_an
 ) -> None:
     host = guests.lab.two
     assert await guests.b.pings("10.10.0.11")
-    for name in ("iptables", "ip6tables"):
-        host.in_tenants("sysctl", "-qw", f"net.bridge.bridge-nf-call-{name}=0")
+    bridge = network_names(guests.network.uid, "nephos").bridge
+    host.in_tenants("ip", "link", "set", bridge, "type", "bridge", "nf_call_iptables", "0", "nf_call_ip6tables", "0")
     assert not await guests.b.pings("10.10.0.11")
     assert not await guests.a.pings("10.10.0.12")
     assert not await guests.a.pings("fd00:10::12")
+    host.changed.clear()
     await host.driver._sweep()
+    assert host.changed == [guests.network.uid]
+    await host.driver.apply(guests.network)
     assert await guests.b.pings("10.10.0.11")
     assert not await guests.a.pings("10.10.0.12")
 

@@ -161,7 +161,7 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
     return [
         *result,
-        Bridge(names.bridge, network.uid, network.mtu),
+        Bridge(names.bridge, network.uid, network.mtu, judges_flows=network.serves_guests),
         Service(
             names.service,
             network.uid,

@@ -98,6 +98,8 @@ class Bridge:
     device: str
     network_uid: str
     mtu: int
+    judges_flows: bool = True
+    """Whether its packets pass the second stage of the filters: where a router alone is on it, nobody asks for that."""
     intact: bool = True
     """False on an observed one whose settings are not as they must be."""
 

@@ -60,9 +60,17 @@ def test_where_a_network_is_only_routed_nobody_is_served_until_a_guest_comes() -
     routed = replace(network(port(12, "h2"), port(13, "h2")), serves_guests=False)
     before = facts(routed)
     assert not [fact for fact in before if isinstance(fact, Dnsmasq | HostsFile)]
-    assert before < facts(replace(routed, serves_guests=True))
+    assert {fact.key for fact in before} < {fact.key for fact in facts(replace(routed, serves_guests=True))}
     served = network(port(11), port(12, "h2"), port(13, "h2"))
     assert desired.touched_ports(routed, served, frozenset(), frozenset()) == {"port-11", "port-12", "port-13"}
+
+
+def test_packets_pass_the_filters_of_flows_where_there_are_guests_and_nowhere_else() -> None:
+    guests = network(port(11), port(12, "h2"))
+    routed = replace(network(port(12, "h2")), serves_guests=False)
+    assert [fact.judges_flows for fact in facts(guests) if isinstance(fact, Bridge)] == [True]
+    assert [fact.judges_flows for fact in facts(routed) if isinstance(fact, Bridge)] == [False]
+    assert plan(facts(guests), facts(routed)).additions[0].kind is Bridge
 
 
 def test_filters_come_before_the_device_that_they_guard_and_addresses_after_it() -> None:

@@ -47,7 +47,9 @@ class Devices:
         address = mac_address(fact.network_uid, "bridge")
         mark = self._mark("network", fact.network_uid)
         link = self._tenants.add(fact.device, "bridge", mark, fact.mtu, br_mcast_snooping=0, address=address)
-        self._tenants.set(link.index, mtu=fact.mtu, state="up", kind="bridge", br_mcast_snooping=0)
+        call = int(fact.judges_flows)
+        settings = {"br_mcast_snooping": 0, "br_nf_call_iptables": call, "br_nf_call_ip6tables": call}
+        self._tenants.set(link.index, mtu=fact.mtu, state="up", kind="bridge", **settings)
 
     def make_vxlan(self, fact: Vxlan) -> None:
         """Make the tunnel so: born in the host's namespace, where its outer packets stay, living in the tenants'."""

@@ -37,9 +37,9 @@ from nephos_api.errors import PermanentFault
 
 _BRIDGE_SYSCTLS: Final = "/proc/sys/net/bridge"
 _TENANT_SYSCTLS: Final = {
-    # The second stage of the filters sees bridged packets by these two alone (filter.nft).
-    "net/bridge/bridge-nf-call-iptables": "1",
-    "net/bridge/bridge-nf-call-ip6tables": "1",
+    # The second stage of the filters (filter.nft) sees the packets of those bridges alone that ask for it.
+    "net/bridge/bridge-nf-call-iptables": "0",
+    "net/bridge/bridge-nf-call-ip6tables": "0",
     # Nothing of a guest's enters an IP stack of the host's.
     "net/bridge/bridge-nf-call-arptables": "0",
     "net/ipv4/ip_forward": "0",

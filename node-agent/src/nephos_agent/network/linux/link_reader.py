@@ -44,6 +44,8 @@ _VLAN_ID: Final = 1
 _VXLAN_ID: Final = 1
 _VXLAN_LOCAL: Final = 4
 _VXLAN_LOCAL6: Final = 17
+_BRIDGE_CALLS: Final = (36, 37)
+"""IFLA_BR_NF_CALL_IPTABLES and …_IP6TABLES."""
 _BRPORT_LEARNING: Final = 8
 _BRPORT_UNICAST_FLOOD: Final = 9
 _BRPORT_NEIGH_SUPPRESS: Final = 32
@@ -92,6 +94,8 @@ class Link:
     """The device that it is based on, in the namespace where it was made."""
     vlan_id: int | None = None
     is_promiscuous: bool = False
+    calls_netfilter: bool = False
+    """Of a bridge: netfilter's hooks for IPv4 and IPv6 see what it forwards."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ def read_link(payload: memoryview) -> Link:
     found = dict(attributes(payload, _IFINFOMSG.size))
     info = _nested(found.get(_IFLA_LINKINFO, b""))
     kind = _text(info.get(_INFO_KIND))
-    data = _nested(info.get(_INFO_DATA, b"")) if kind in ("vxlan", "vlan") else {}
+    data = _nested(info.get(_INFO_DATA, b"")) if kind in ("vxlan", "vlan", "bridge") else {}
     slave = _nested(info.get(_INFO_SLAVE_DATA, b""))
     is_tunnel = kind == "vxlan"
     local = (data.get(_VXLAN_LOCAL) or data.get(_VXLAN_LOCAL6)) if is_tunnel else None
@@ -192,6 +196,7 @@ def read_link(payload: memoryview) -> Link:
         lower=_number(found.get(_IFLA_LINK)),
         vlan_id=_number(data.get(_VLAN_ID)) if kind == "vlan" else None,
         is_promiscuous=bool(flags & IFF_PROMISC),
+        calls_netfilter=kind == "bridge" and all(map(_number, map(data.get, _BRIDGE_CALLS))),
     )
 
 

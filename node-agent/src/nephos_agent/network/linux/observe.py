@@ -77,7 +77,7 @@ def _own_mark(link: Link, cloud_id: str) -> Mark | None:
 def _device_facts(kernel: Kernel, link: Link, mark: Mark, master: str) -> set[Fact]:
     names = network_names(mark.uid, kernel.settings.namespace_prefix)
     if link.name == names.bridge:
-        return {Bridge(link.name, mark.uid, link.mtu, intact=link.is_up)}
+        return {Bridge(link.name, mark.uid, link.mtu, link.calls_netfilter, intact=link.is_up)}
     if link.kind == "vxlan" and link.name == names.vxlan:
         intact = _is_port(link, TUNNEL_PORT)
         return {Vxlan(link.name, mark.uid, master, link.vni or 0, link.local or "", link.mtu, intact)}
