@@ -116,6 +116,8 @@ def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(ce
             assert cell.guests.run(source, f"ping -c 2 -W 2 {cell.of(target)}").status == 0
             page = cell.guests.run(source, f"timeout 3 wget -q -O - http://{cell.of(target)}/")
             assert page.output == target, "kube-proxy's kind of rule sends it elsewhere"
+            world = cell.guests.run(source, f"timeout 3 wget -q -O - {WORLD}")
+            assert world.status == 0, "the provider's bridge is in the host's own namespace"
         assert cell.guests.run("one", f"timeout 3 wget -q -O - {METADATA}").status == 0
 
 
