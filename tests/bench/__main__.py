@@ -18,7 +18,7 @@ from nephos_dev.images import build_tiny, default_cache_dir
 from nephos_dev.layout import WORK_TREE
 from nephos_dev.progress import Lines
 from nephos_dev.scale import create_servers, prepare, simulated_hosts
-from nephos_dev.tenant import Tenant, network_manifests
+from nephos_dev.tenant import Tenant
 
 _TOGETHER = 10
 _NETWORKS = 20
@@ -201,7 +201,7 @@ def _cloud(screen: Console) -> Iterator[tuple[Cloud, Tenant, RawBridge]]:
         cloud.kubectl("patch", "host", host.name, "--type=merge", f"--patch={overcommit}")
         tenant = Tenant(cloud.cluster, "bench")
         tenant.create(instances=-1, cores=-1, ramMiB=-1)
-        tenant.apply(*network_manifests(nephos_guest.NETWORK, "10.77.0.0/24"))
+        nephos_guest.prepare(tenant)
         raw = RawBridge(cloud, host, build_tiny(default_cache_dir()).path, host.root / "raw")
         raw.make(_TOGETHER)
         raw.start(range(1))  # the first domain of a libvirtd pays for probing QEMU

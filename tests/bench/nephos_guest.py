@@ -11,10 +11,11 @@ from bench.probe import first_answer, socket_inside
 from nephos_api.identity import device_name
 from nephos_dev.cloud import Cloud
 from nephos_dev.layout import HostLayout
-from nephos_dev.tenant import Tenant, server_manifest
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 NETWORK = "bench"
+_GROUP = "ping"
 _PREFIX = "10.77.0"
 
 
@@ -33,15 +34,21 @@ def address(number: int) -> str:
     return f"{_PREFIX}.{10 + number}"
 
 
+def prepare(tenant: Tenant) -> None:
+    """Make what bench servers need: a network, and a group that lets the network's own service ping them."""
+    rule = {"direction": "Ingress", "protocol": "ICMP"}
+    tenant.apply(*network_manifests(NETWORK, f"{_PREFIX}.0/24"), manifest("SecurityGroup", _GROUP, rules=[rule]))
+
+
 def start(cloud: Cloud, host: HostLayout, tenant: Tenant, numbers: Sequence[int]) -> Start:
     """Apply Servers at once and return how long they took."""
     session = cloud.cluster.client()
-    manifests = [_manifest(tenant, number) for number in numbers]
+    servers = [_server(tenant, number) for number in numbers]
     url = f"{session.url}/apis/nephos.cloud/v1alpha1/namespaces/{tenant.name}/servers"
     session.session.get(f"{session.url}/readyz", timeout=5)  # the connection is open before the clock starts
     begun_wall = 0.0
-    for manifest in manifests:
-        response = session.session.post(url, json=manifest, timeout=30)
+    for server in servers:
+        response = session.session.post(url, json=server, timeout=30)
         session.raise_for_status(response)
         begun_wall = begun_wall or time.time()
     begun = time.monotonic() - (time.time() - begun_wall)
@@ -78,9 +85,10 @@ def _active_at(tenant: Tenant, number: int) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _manifest(tenant: Tenant, number: int) -> dict[str, object]:
-    manifest = server_manifest(_name(number), NETWORK, networks=[{"network": NETWORK, "addresses": [address(number)]}])
-    placed: dict[str, object] = json.loads(json.dumps(manifest))
+def _server(tenant: Tenant, number: int) -> dict[str, object]:
+    nic = {"network": NETWORK, "addresses": [address(number)]}
+    server = server_manifest(_name(number), NETWORK, networks=[nic], securityGroups=[_GROUP])
+    placed: dict[str, object] = json.loads(json.dumps(server))
     placed["metadata"] = {"name": _name(number), "namespace": tenant.name}
     return placed
 
