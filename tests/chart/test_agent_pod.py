@@ -19,7 +19,7 @@ from nephos_dev.layout import HostLayout, name_for_tests
 from nephos_dev.node import ContainerImage, Node, agent_image, pause_image
 from nephos_dev.progress import Silent
 from nephos_dev.supervisor_client import Supervisor
-from nephos_dev.tenant import Tenant, network_manifests, server_manifest
+from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 from .conftest import Document, Render
@@ -69,7 +69,11 @@ def test_deleting_the_agents_pod_leaves_qemu_and_dnsmasq_running(
 ) -> None:
     install_agent(cloud, render, image)
     first = wait_agent(cloud)
-    tenant.apply(*network_manifests("blue", "10.30.0.0/24"), server_manifest("one", "blue"))
+    tenant.apply(
+        *network_manifests("blue", "10.30.0.0/24"),
+        manifest("SecurityGroup", "ping", rules=[{"direction": "Ingress", "protocol": "ICMP"}]),
+        server_manifest("one", "blue", securityGroups=["ping"]),
+    )
     server = tenant.wait_phase("one", "Active", timeout_s=120)
     address = server["status"]["addresses"][0]["address"]
     qemu, dnsmasq = qemu_of(node.host, server), dnsmasq_of(node.host)
