@@ -29,7 +29,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     RELEASED = "Released"
-    """The host of a Server or a FloatingIP that is being deleted holds nothing of it any more."""
+    """The host holds nothing of it any more: of a Server or FloatingIP being deleted, of a Port unplugged."""
 
 
 class Condition(ApiModel):

@@ -167,19 +167,19 @@ class AddressBook:
     def forget_subnet(self, subnet_uid: str) -> None:
         """Forget what is kept for a Subnet that is gone."""
         self._cursors.pop(subnet_uid, None)
-        for port in tuple(self._reserved.get(subnet_uid, {}).values()):
-            self._reservations.pop((subnet_uid, port), None)
+        for holder in tuple(self._reserved.get(subnet_uid, {}).values()):
+            self._reservations.pop((subnet_uid, holder), None)
         self._reserved.pop(subnet_uid, None)
 
-    def cancel(self, port: Key) -> None:
-        """Give back what is reserved for a Port that will not be made."""
+    def cancel(self, holder: Key) -> None:
+        """Give back what is reserved for an object that will not have it."""
         for subnet_uid in tuple(self._reserved):
-            self._cancel(subnet_uid, port)
+            self._cancel(subnet_uid, holder)
 
     def cancel_all(self) -> None:
         """Give back everything that is reserved."""
-        for subnet_uid, port in tuple(self._reservations):
-            self._cancel(subnet_uid, port)
+        for subnet_uid, holder in tuple(self._reservations):
+            self._cancel(subnet_uid, holder)
 
     def is_taken(self, subnet_uid: str, number: int) -> bool:
         """Tell whether an object holds the address, or it is reserved for one."""
@@ -197,39 +197,39 @@ class AddressBook:
         """Return how many addresses of the Subnet are held or reserved."""
         return len(self._held.get(subnet_uid, ())) + len(self._reserved.get(subnet_uid, ()))
 
-    def reserve(self, subnet: Subnet, port: Key, address: str) -> bool:
-        """Reserve that address for the Port, beside what it has reserved already; False where another has it."""
-        if self.holders(subnet.uid, address) - {port}:
+    def reserve(self, subnet: Subnet, holder: Key, address: str) -> bool:
+        """Reserve that address for the object, beside what it has reserved already; False where another has it."""
+        if self.holders(subnet.uid, address) - {holder}:
             return False
-        self._reserve(subnet.uid, port, int(ip_address(address)))
+        self._reserve(subnet.uid, holder, int(ip_address(address)))
         return True
 
-    def reserve_next(self, subnet: Subnet, port: Key) -> str | None:
-        """Reserve a free address of the Subnet's pools for the Port, if it has none yet; None where there is none."""
+    def reserve_next(self, subnet: Subnet, holder: Key) -> str | None:
+        """Reserve a free address of the Subnet's pools for the object, if it has none yet; None where there is none."""
         cidr = network_of(subnet.spec)
-        if reserved := self._reservations.get((subnet.uid, port)):
+        if reserved := self._reservations.get((subnet.uid, holder)):
             return text(min(reserved), cidr)
         excluded = unusable(subnet)
         number = self._cursor(subnet).next_free(lambda n: n in excluded or self.is_taken(subnet.uid, n))
         if number is None:
             return None
-        self._reserve(subnet.uid, port, number)
+        self._reserve(subnet.uid, holder, number)
         return text(number, cidr)
 
-    def _reserve(self, subnet_uid: str, port: Key, number: int) -> None:
-        self._reserved.setdefault(subnet_uid, {})[number] = port
-        self._reservations.setdefault((subnet_uid, port), set()).add(number)
+    def _reserve(self, subnet_uid: str, holder: Key, number: int) -> None:
+        self._reserved.setdefault(subnet_uid, {})[number] = holder
+        self._reservations.setdefault((subnet_uid, holder), set()).add(number)
 
-    def _unreserve(self, subnet_uid: str, port: Key, number: int) -> None:
+    def _unreserve(self, subnet_uid: str, holder: Key, number: int) -> None:
         self._reserved[subnet_uid].pop(number, None)
-        numbers = self._reservations[subnet_uid, port]
+        numbers = self._reservations[subnet_uid, holder]
         numbers.discard(number)
         if not numbers:
-            del self._reservations[subnet_uid, port]
+            del self._reservations[subnet_uid, holder]
 
-    def _cancel(self, subnet_uid: str, port: Key) -> None:
-        for number in sorted(self._reservations.get((subnet_uid, port), ())):
-            self._unreserve(subnet_uid, port, number)
+    def _cancel(self, subnet_uid: str, holder: Key) -> None:
+        for number in sorted(self._reservations.get((subnet_uid, holder), ())):
+            self._unreserve(subnet_uid, holder, number)
             self._freed(subnet_uid, number)
 
     def _cursor(self, subnet: Subnet) -> Cursor:
@@ -245,7 +245,7 @@ class AddressBook:
 
 
 def unusable(subnet: Subnet) -> frozenset[int]:
-    """Return the addresses of the Subnet that no Port may have: its gateway's and its service address."""
+    """Return the addresses of the Subnet that no object may have: its gateway's and its service address."""
     addresses: Iterable[str | None] = (
         subnet.status.gateway or subnet.spec.gateway,
         subnet.status.service_address or subnet.spec.service_address,

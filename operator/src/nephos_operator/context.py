@@ -53,7 +53,7 @@ class Context:
     count_placement: Callable[[str], None] = lambda _: None
     """Called with the outcome of each decision of placement."""
     vnis_under_way: dict[int, str] = field(default_factory=dict)
-    """VNIs that are decided and not yet in the store, and the UIDs of their Networks."""
+    """VNIs that are decided and not yet in the store, and the UIDs of their Networks and Routers."""
     promised_ports: dict[Key, str] = field(default_factory=dict)
     """Ports that people made and that are being bound to a Server, whose UID it is: another must not take them."""
     refusals: dict[str, frozenset[str]] = field(default_factory=dict)
