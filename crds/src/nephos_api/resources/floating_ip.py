@@ -10,7 +10,7 @@ from pydantic import Field
 from nephos_api.fields import LABEL_NAME, IPAddress, MacAddress, Name, ObjectName, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.schema.rules import fixed_once_set, immutable, rule
+from nephos_api.schema.rules import immutable, rule
 
 
 class FloatingIPSpec(ApiModel):
@@ -18,7 +18,7 @@ class FloatingIPSpec(ApiModel):
 
     external_network: Annotated[Name, immutable("spec.externalNetwork")]
     """An external Network, in the same namespace or in nephos-catalog."""
-    address: Annotated[IPAddress | None, fixed_once_set("spec.address")] = None
+    address: Annotated[IPAddress | None, immutable("spec.address")] = None
     """The address that it asks for; absent means a free one."""
     server: Name | None = None
     """The Server that it stands for: its first Port with an address behind a Router to the external Network."""
@@ -43,6 +43,11 @@ _TARGET = (
         "!has(self.address) || !isIP(self.address) || ip(self.address).family() == 4",
         "spec.address: floating addresses are IPv4's; IPv6 is routed and needs none",
         field_path=".address",
+    ),
+    rule(
+        "!has(self.fixedAddress) || !isIP(self.fixedAddress) || ip(self.fixedAddress).family() == 4",
+        "spec.fixedAddress: floating addresses stand for IPv4 addresses; IPv6 is routed and needs none",
+        field_path=".fixedAddress",
     ),
 )
 
