@@ -245,6 +245,14 @@ async def test_a_group_in_use_says_who_holds_it_and_goes_after_them(cloud: World
     assert await cloud.gone(SecurityGroup, "web")
 
 
+async def test_a_default_rule_that_names_a_group_to_come_says_so_too(cloud: World) -> None:
+    await cloud.make(SecurityGroup, "web", "demo", defaultRules=[{"direction": "Egress", "remoteGroup": "clients"}])
+    await cloud.settle()
+    cloud.pass_time(60)
+    await cloud.look_again()
+    assert "spec.defaultRules[0].remoteGroup" in await cloud.message(SecurityGroup, "web")
+
+
 async def test_a_rule_that_names_a_group_to_come_says_so_and_finds_it(cloud: World) -> None:
     rules = [*WEB, {"direction": "Ingress", "remoteGroup": "clients"}]
     await cloud.make(SecurityGroup, "web", "demo", rules=rules)

@@ -57,13 +57,14 @@ def problem_of(group: SecurityGroup, context: Context) -> Problem | None:
     if over := counted.problem(group, project, context.store):
         return over
     found = {remote.name for remote in remote_groups(group, context)}
-    for number, rule in enumerate(group.spec.rules):
-        if rule.remote_group and rule.remote_group not in found:
-            return Waits(
-                "NoSecurityGroup",
-                f"waits for SecurityGroup {group.metadata.namespace}/{rule.remote_group}, which"
-                f" spec.rules[{number}].remoteGroup names; until it is there that rule matches nothing",
-            )
+    for field, rules in (("rules", group.spec.rules), ("defaultRules", group.spec.default_rules)):
+        for number, rule in enumerate(rules):
+            if rule.remote_group and rule.remote_group not in found:
+                return Waits(
+                    "NoSecurityGroup",
+                    f"waits for SecurityGroup {group.metadata.namespace}/{rule.remote_group}, which"
+                    f" spec.{field}[{number}].remoteGroup names; until it is there that rule matches nothing",
+                )
     return None
 
 
