@@ -17,6 +17,7 @@ from nephos_operator.addressing import (
     ipv6_mode,
     is_automatic,
     network_of,
+    pools,
     unusable,
     usable,
 )
@@ -77,6 +78,32 @@ def address_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stal
     return None
 
 
+def choice_problem(
+    field: str, address: str, subnets: Sequence[Subnet], namespace: str | None, mac: str | None = None
+) -> Stalls | None:
+    """Return why an object of the namespace can't choose that address, or None.
+
+    Of the Subnets of another namespace, only the pools are there to choose from: the rest is its admins'. What a guest
+    with the MAC makes itself is not chosen.
+    """
+    problem, subnet = address_problem(field, address, subnets), subnet_of(address, subnets)
+    if problem or subnet is None or subnet.metadata.namespace == namespace or _makes(mac, address, subnet):
+        return problem
+    return outside_pools(field, address, subnet)
+
+
+def outside_pools(field: str, address: str, subnet: Subnet) -> Stalls | None:
+    """Return that the address is in none of the Subnet's pools, or None."""
+    if any(int(ip_address(address)) in span for span in pools(subnet.spec)):
+        return None
+    ranges = ", ".join(f"{pool.start}–{pool.end}" for pool in subnet.spec.allocation_pools)
+    return Stalls(
+        "AddressOutsidePool",
+        f"{field}: {address} is in none of the pools of Subnet {subnet.metadata.name} ({ranges}); choose another,"
+        " or leave it out to get a free one",
+    )
+
+
 def is_told(subnet: Subnet) -> bool:
     """Tell whether guests are told by router advertisements to make their own address there."""
     return subnet.spec.dhcp and is_automatic(subnet.spec)
@@ -87,7 +114,7 @@ def automatic_problem(field: str, address: str, subnets: Sequence[Subnet], mac: 
     subnet = subnet_of(address, subnets)
     if subnet is None or not is_told(subnet):
         return None
-    if mac is not None and ip_address(address) == ip_address(automatic_address(network_of(subnet.spec), mac)):
+    if _makes(mac, address, subnet):
         return None
     return Stalls(
         "AddressIsAutomatic",
@@ -96,13 +123,21 @@ def automatic_problem(field: str, address: str, subnets: Sequence[Subnet], mac: 
     )
 
 
+def _makes(mac: str | None, address: str, subnet: Subnet) -> bool:
+    """Tell whether the guest with that MAC makes that address."""
+    if mac is None or not is_automatic(subnet.spec):
+        return False
+    return ip_address(address) == ip_address(automatic_address(network_of(subnet.spec), mac))
+
+
 def _asked(
     port: Key, field: str, asked: Sequence[str], subnets: Sequence[Subnet], book: AddressBook, mac: str
 ) -> tuple[Allocation, ...] | Problem:
     allocations = []
     held: Allocation | Problem
     for address in asked:
-        problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
+        problem = choice_problem(field, address, subnets, port.namespace, mac)
+        problem = problem or automatic_problem(field, address, subnets, mac)
         if problem:
             return problem
         subnet = subnet_of(address, subnets)

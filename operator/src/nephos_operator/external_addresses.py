@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from nephos_api.metadata import Key
 from nephos_api.resources import Network, Subnet
 from nephos_api.resources.port import Allocation
-from nephos_operator.addressing import AddressBook, network_of, pools
-from nephos_operator.allocation import address_problem, subnet_of
+from nephos_operator.addressing import AddressBook, network_of
+from nephos_operator.allocation import address_problem, outside_pools, subnet_of
 from nephos_operator.claims import named_holders
 from nephos_operator.references import coming_subnets
 from nephos_operator.verdict import Stalls, Waits
@@ -59,14 +58,7 @@ def pool_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stalls 
     if problem := address_problem(field, address, subnets):
         return problem
     subnet = subnet_of(address, subnets)
-    if subnet is None or any(int(ip_address(address)) in span for span in pools(subnet.spec)):
-        return None
-    ranges = ", ".join(f"{pool.start}–{pool.end}" for pool in subnet.spec.allocation_pools)
-    return Stalls(
-        "AddressOutsidePool",
-        f"{field}: {address} is in none of the pools of Subnet {subnet.metadata.name} ({ranges}); choose another,"
-        " or leave it out to get a free one",
-    )
+    return outside_pools(field, address, subnet) if subnet is not None else None
 
 
 def _allocation(subnet: Subnet, address: str) -> Allocation:

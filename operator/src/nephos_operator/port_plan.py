@@ -11,7 +11,7 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_operator import counted
 from nephos_operator.addressing import AddressBook
 from nephos_operator.allocation import allocate, completed
-from nephos_operator.claims import better_claimant
+from nephos_operator.claims import better_claimant, named_holders
 from nephos_operator.precedence import winner
 from nephos_operator.references import (
     active_project,
@@ -43,7 +43,8 @@ def plan(port: Port, store: Store, book: AddressBook) -> PortPlan | Problem:
         return network
     mac = port.spec.mac_address or identity.mac_address(port.uid)
     if others := store.ports.by("mac", (network.uid, mac)):
-        return Waits("MACInUse", f"waits for {mac}, which spec.macAddress asks for: {others[0].key} has it")
+        names = named_holders({others[0].key}, port.metadata.namespace)
+        return Waits("MACInUse", f"waits for {mac}, which spec.macAddress asks for: {names} has it")
     subnets = settled_subnets(network, store)
     if not isinstance(subnets, tuple):
         return subnets
@@ -87,7 +88,7 @@ def _network(port: Port, store: Store) -> Network | Problem:
 
 
 def guest_problem(port: Port, network: Network) -> Stalls | None:
-    """Return what the Port may not have on a Network that is another's: ways around the filters against spoofing."""
+    """Return what the Port may not have on a Network that is another's: ways to pass for somebody else there."""
     if network.metadata.namespace == port.metadata.namespace:
         return None
     field = None
@@ -95,6 +96,8 @@ def guest_problem(port: Port, network: Network) -> Stalls | None:
         field = "spec.portSecurity: false"
     elif port.spec.allowed_address_pairs:
         field = "spec.allowedAddressPairs"
+    elif port.spec.mac_address not in (None, identity.mac_address(port.uid)):
+        field = "spec.macAddress"
     if field is None:
         return None
     return Stalls(
@@ -107,9 +110,10 @@ def better_claim(port: Port, store: Store) -> Stalls | None:
     for held in port.spec.allocations:
         best = better_claimant(port, (held.subnet_uid, held.address), store)
         if best is not None:
+            names = named_holders({best.key}, port.metadata.namespace)
             return Stalls(
                 "AddressTaken",
-                f"{held.address} belongs to {best.key}, which has the better claim;"
+                f"{held.address} belongs to {names}, which has the better claim;"
                 " delete one of the two and make it anew",
             )
     return None
@@ -120,6 +124,7 @@ def mac_rival(port: Port, store: Store) -> Stalls | None:
     claimants = store.ports.by("mac", (port.spec.network_uid, port.spec.mac_address))
     if len(claimants) < 2 or (best := winner(claimants)).uid == port.uid:
         return None
+    names = named_holders({best.key}, port.metadata.namespace)
     return Stalls(
-        "MACInUse", f"spec.macAddress {port.spec.mac_address} belongs to {best.key}; make the Port anew with another"
+        "MACInUse", f"spec.macAddress {port.spec.mac_address} belongs to {names}; make the Port anew with another"
     )

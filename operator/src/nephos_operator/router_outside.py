@@ -11,7 +11,7 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.port import Allocation
 from nephos_api.resources.router import ExternalGateway
 from nephos_operator.addressing import AddressBook, network_of
-from nephos_operator.allocation import address_problem
+from nephos_operator.allocation import choice_problem
 from nephos_operator.claims import better_claimant
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, reserve
 from nephos_operator.references import active_subnets, named_network
@@ -125,7 +125,7 @@ def _asked(router: Router, held: Allocations, subnets: Sequence[Subnet], book: A
         if address in own:
             found.append(own[address])
             continue
-        problem: Problem | None = address_problem(FIELD, address, subnets)
+        problem: Problem | None = choice_problem(FIELD, address, subnets, router.metadata.namespace)
         allocation = None if problem else reserve(router.key, address, subnets, book)
         if allocation is None:
             book.cancel(router.key)

@@ -314,3 +314,19 @@ async def test_ways_around_the_filters_are_refused_on_a_shared_network(cloud: Wo
     sentence = asks(cloud, "Port", network="lab", allowedAddressPairs=[{"address": "10.5.0.9"}])
     assert sentence is not None
     assert "spec.allowedAddressPairs" in sentence
+    sentence = asks(cloud, "Port", network="lab", macAddress="52:54:00:12:34:56")
+    assert sentence is not None
+    assert "spec.macAddress" in sentence
+
+
+async def test_of_a_shared_networks_addresses_those_of_the_pools_may_be_chosen(cloud: World) -> None:
+    await cloud.make(Network, "lab", "nephos-catalog", shared=True)
+    pools = [{"start": "10.5.0.2", "end": "10.5.0.99"}]
+    await cloud.make(Subnet, "lab-v4", "nephos-catalog", network="lab", cidr="10.5.0.0/24", allocationPools=pools)
+    await cloud.settle()
+    for address, mentioned in (("10.5.0.99", None), ("10.5.0.100", "none of the pools of Subnet lab-v4")):
+        for sentence in (
+            asks_server(cloud, networks=[{"network": "lab", "addresses": [address]}]),
+            asks(cloud, "Port", network="lab", addresses=[address]),
+        ):
+            assert sentence is None if mentioned is None else mentioned in (sentence or "")

@@ -294,7 +294,8 @@ async def test_of_two_ports_with_one_mac_address_the_second_waits(cloud: World) 
 class TestSharedNetworks:
     async def share(self, cloud: World, **spec: Any) -> Network:
         await cloud.make(Network, "lab", "nephos-catalog", **({"shared": True} | spec))
-        await cloud.make(Subnet, "lab-v4", "nephos-catalog", network="lab", cidr="10.5.0.0/24")
+        pools = [{"start": "10.5.0.2", "end": "10.5.0.99"}]
+        await cloud.make(Subnet, "lab-v4", "nephos-catalog", network="lab", cidr="10.5.0.0/24", allocationPools=pools)
         await cloud.settle()
         network: Network = await cloud.get(Network, "lab", "nephos-catalog")
         return network
@@ -377,9 +378,43 @@ class TestSharedNetworks:
         assert await cloud.gone(Network, "lab", "nephos-catalog")
         assert await cloud.gone(Subnet, "lab-v4", "nephos-catalog")
 
+    async def test_of_its_addresses_those_of_the_pools_may_be_chosen(self, cloud: World) -> None:
+        await self.share(cloud)
+        nic = {"network": "lab", "addresses": ["10.5.0.99"]}
+        assert (await cloud.add_server("one", networks=[nic])).status.address_list == "10.5.0.99"
+        await cloud.add_server("two", networks=[nic | {"addresses": ["10.5.0.100"]}])
+        assert await cloud.reason(Server, "two") == "AddressOutsidePool"
+        await add_port(cloud, network="lab", addresses=["10.5.0.100"])
+        assert await cloud.reason(Port, "vip") == "AddressOutsidePool"
+        await cloud.make(Port, "admins", "nephos-catalog", network="lab", addresses=["10.5.0.100"])
+        await cloud.settle()
+        assert (await cloud.get(Port, "admins", "nephos-catalog")).spec.allocations[0].address == "10.5.0.100"
+
+    async def test_others_there_are_not_named(self, cloud: World) -> None:
+        shared = await self.share(cloud)
+        await cloud.make(Project, "other")
+        await cloud.settle()
+        await cloud.make(Port, "secret", "other", network="lab")
+        await cloud.settle()
+        held = await cloud.get(Port, "secret", "other")
+        cloud.pass_time(10)
+        pinned = {"network": "lab", "networkUID": shared.uid, "networkNamespace": "nephos-catalog"}
+        allocations = [allocation.to_wire() for allocation in held.spec.allocations]
+        await cloud.make(Port, "same-address", "demo", **pinned, macAddress=MAC, allocations=allocations)
+        other = [allocations[0] | {"address": "10.5.0.50"}]
+        await cloud.make(Port, "same-mac", "demo", **pinned, macAddress=held.spec.mac_address, allocations=other)
+        await cloud.settle()
+        for name, reason in (("same-address", "AddressTaken"), ("same-mac", "MACInUse")):
+            assert await cloud.reason(Port, name) == reason
+            assert "belongs to somebody in another project" in await cloud.message(Port, name)
+
     @pytest.mark.parametrize(
         "spec",
-        [{"portSecurity": False, "securityGroups": []}, {"allowedAddressPairs": [{"address": "10.5.0.9"}]}],
+        [
+            {"portSecurity": False, "securityGroups": []},
+            {"allowedAddressPairs": [{"address": "10.5.0.9"}]},
+            {"macAddress": MAC},
+        ],
         ids=str,
     )
     async def test_nobody_gets_around_the_filters_on_anothers_network(self, cloud: World, spec: dict[str, Any]) -> None:

@@ -52,6 +52,10 @@ async def test_what_refers_to_nothing_yet_is_let_in(world: World) -> None:
         ({"externalNetwork": "public", "externalAddresses": ["192.0.2.7"]}, ("spec.externalAddresses", "no Subnet")),
         ({"externalNetwork": "public", "externalAddresses": ["203.0.113.1"]}, ("spec.externalAddresses", "gateway")),
         (
+            {"externalNetwork": "public", "externalAddresses": ["203.0.113.201"]},
+            ("spec.externalAddresses", "none of the pools", "203.0.113.10–203.0.113.200"),
+        ),
+        (
             {"externalNetwork": "public", "externalAddresses": ["203.0.113.50"]},
             ("spec.externalAddresses", "in use by FloatingIP demo/web"),
         ),
@@ -83,6 +87,17 @@ async def test_a_router_may_keep_what_it_has(edge: World) -> None:
     held = (await edge.get(Router, "edge")).to_wire()
     held["spec"] |= {"externalAddresses": ["203.0.113.10"], "subnets": ["blue-v4", "red-v4"]}
     assert judge(Router, held, "UPDATE", Cloud(edge.store, edge.addresses)) is None
+
+
+async def test_a_router_keeps_an_address_that_the_pools_lost(edge: World) -> None:
+    await edge.change(Router, "edge", externalAddresses=["203.0.113.10"])
+    pools = [{"start": "203.0.113.40", "end": "203.0.113.200"}]
+    await edge.patch(Subnet, "public-v4", CATALOG_NAMESPACE, allocationPools=pools)
+    held = (await edge.get(Router, "edge")).to_wire()
+    held["spec"]["subnets"] = ["blue-v4", "red-v4"]
+    assert judge(Router, held, "UPDATE", Cloud(edge.store, edge.addresses)) is None
+    router = await edge.change(Router, "edge", subnets=["blue-v4", "red-v4"])
+    assert router.status.external_address_list == "203.0.113.10"
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,15 @@ async def test_what_is_there_already_works_while_another_subnet_is_waited_for(ou
 
 
 async def test_addresses_outside_are_those_that_are_asked_for(outside: World) -> None:
-    router = await outside.add_router(externalAddresses=["203.0.113.250"])
-    assert router.status.external_address_list == "203.0.113.250"
-    router = await outside.change(Router, "edge", externalAddresses=["203.0.113.251", "203.0.113.250"])
-    assert router.status.external_address_list == "203.0.113.251, 203.0.113.250"
-    router = await outside.change(Router, "edge", externalAddresses=["203.0.113.251"])
-    assert router.status.external_address_list == "203.0.113.251"
+    router = await outside.add_router(externalAddresses=["203.0.113.150"])
+    assert router.status.external_address_list == "203.0.113.150"
+    router = await outside.change(Router, "edge", externalAddresses=["203.0.113.151", "203.0.113.150"])
+    assert router.status.external_address_list == "203.0.113.151, 203.0.113.150"
+    router = await outside.change(Router, "edge", externalAddresses=["203.0.113.151"])
+    assert router.status.external_address_list == "203.0.113.151"
     assert (await outside.add_floating_ip(address="203.0.113.12")).status.address == "203.0.113.12"
     router = await outside.change(Router, "edge", externalAddresses=["203.0.113.12"])
-    assert router.status.external_address_list == "203.0.113.251"
+    assert router.status.external_address_list == "203.0.113.151"
     assert await outside.reason(Router, "edge") == "AddressInUse"
     assert "FloatingIP demo/web" in await outside.message(Router, "edge")
     await outside.kube.delete(FloatingIP, "web", "demo")
@@ -109,6 +109,7 @@ async def test_addresses_outside_are_those_that_are_asked_for(outside: World) ->
     [
         ({"externalAddresses": ["198.51.100.7"]}, "AddressOutside", "spec.externalAddresses"),
         ({"externalAddresses": ["203.0.113.1"]}, "AddressReserved", "spec.externalAddresses"),
+        ({"externalAddresses": ["203.0.113.250"]}, "AddressOutsidePool", "spec.externalAddresses"),
         ({"externalNetwork": "blue"}, "NetworkNotExternal", "spec.externalNetwork"),
         ({"routes": [{"destination": "10.9.0.0/16", "nextHop": "10.8.0.1"}]}, "NextHopOutside", "spec.routes"),
         ({"subnets": ["blue-v4", "same-v4"]}, "Overlaps", "Subnet blue-v4"),

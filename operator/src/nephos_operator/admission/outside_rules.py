@@ -9,9 +9,9 @@ from nephos_api.resources import FloatingIP, Network, Router, Subnet
 from nephos_operator import quota
 from nephos_operator.addressing import network_of
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
-from nephos_operator.allocation import address_problem, subnet_of
+from nephos_operator.allocation import choice_problem, subnet_of
 from nephos_operator.bindings import fixed_address_problem, target_ports
-from nephos_operator.claims import named_holders
+from nephos_operator.claims import held_addresses, named_holders
 from nephos_operator.external_addresses import is_coming, pool_problem
 from nephos_operator.references import active_subnets
 from nephos_operator.router_indices import external_keys, targets
@@ -38,10 +38,13 @@ def router_outside(router: Router, cloud: Cloud) -> str | None:
     if network is None:
         return None
     subnets, field = active_subnets(network, cloud.store), "spec.externalAddresses"
+    held = held_addresses(cloud.store.routers.find(router.key))
     for address in router.spec.external_addresses:
-        if is_coming(address, network, cloud.store):
+        subnet = subnet_of(address, subnets)
+        if is_coming(address, network, cloud.store) or (subnet is not None and (subnet.uid, address) in held):
             continue
-        refused = sentence(address_problem(field, address, subnets)) or _in_use(router, field, address, subnets, cloud)
+        problem = choice_problem(field, address, subnets, router.metadata.namespace)
+        refused = sentence(problem) or _in_use(router, field, address, subnets, cloud)
         if refused is not None:
             return refused
     return None

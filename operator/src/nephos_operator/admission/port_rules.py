@@ -11,7 +11,7 @@ from nephos_api.resources import Network, Port, SecurityGroup, Server
 from nephos_api.resources.server import NetworkInterface
 from nephos_operator import quota
 from nephos_operator.admission.cloud import Cloud, sentence, terminating
-from nephos_operator.allocation import address_problem, automatic_problem, subnet_of
+from nephos_operator.allocation import automatic_problem, choice_problem, subnet_of
 from nephos_operator.claims import named_holders
 from nephos_operator.port_plan import guest_problem
 from nephos_operator.references import active_subnets, coming_subnets, network_places, shared_network
@@ -52,7 +52,8 @@ def port_addresses(port: Port, cloud: Cloud) -> str | None:
         return None
     mac = port.spec.mac_address
     if mac is not None and (others := cloud.store.ports.by("mac", (network.uid, mac))):
-        return f"spec.macAddress: {mac} is in use by {others[0].key}; choose another, or leave it out to get one"
+        names = named_holders({others[0].key}, port.metadata.namespace)
+        return f"spec.macAddress: {mac} is in use by {names}; choose another, or leave it out to get one"
     return _addresses(port.key, network, "spec.addresses", port.spec.addresses, mac, cloud)
 
 
@@ -137,7 +138,8 @@ def _addresses(
     for address in addresses if subnets else ():
         if subnet_of(address, coming):
             continue
-        problem = address_problem(field, address, subnets) or automatic_problem(field, address, subnets, mac)
+        problem = choice_problem(field, address, subnets, own.namespace, mac)
+        problem = problem or automatic_problem(field, address, subnets, mac)
         if problem:
             return problem.message
         subnet = subnet_of(address, subnets)
