@@ -10,6 +10,12 @@ from nephos_api.resources.network import ExternalSegment
 from nephos_operator.provider import reaches
 
 
+def is_in_service(host: Host) -> bool:
+    """Tell whether the Host may be a gateway to whatever it reaches."""
+    is_up = host.status.phase is HostPhase.UP and host.status.address is not None
+    return is_up and host.spec.enabled and not host.is_deleting
+
+
 def unfitness(host: Host | None, segment: ExternalSegment) -> str | None:
     """Return why the Host can't be a gateway to the segment, in words that go on with its name; None where it can."""
     if host is None or host.is_deleting:

@@ -10,6 +10,7 @@ from nephos_api.resources import FloatingIP, Host, Network, Port, Project, Route
 from nephos_api.resources.network import NetworkPhase
 from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.claims import claimants, held_addresses, identifier_claimants
+from nephos_operator.gateways import is_in_service
 from nephos_operator.references import pinned_network_key
 from nephos_operator.router_indices import external_keys, targets
 from nephos_operator.store import Change, Store
@@ -217,6 +218,9 @@ def _host(old: Host | None, new: Host | None, store: Store) -> Iterator[Key]:
     name = Change(old, new).subject.metadata.name
     yield from keys(store.routers.by("gateway_host", name))
     yield from keys(store.routers.by("without_gateway", True))
+    for other in store.hosts:  # who stays on a lost one for want of another may have found it
+        if not is_in_service(other):
+            yield from keys(store.routers.by("gateway_host", other.metadata.name))
     yield from (found.key for found in store.floating_ips.by("host", name) if found.is_deleting)
     for network in store.networks:
         if network.spec.external is not None and network.status.phase is not NetworkPhase.ACTIVE:

@@ -233,6 +233,16 @@ async def test_a_gateway_host_is_kept_where_no_other_is_fit_and_the_router_says_
     assert (router.status.gateway_host, router.status.phase) == ("h2", "Active")
 
 
+async def test_a_router_kept_on_a_lost_host_moves_as_soon_as_another_is_fit(outside: World) -> None:
+    await outside.add_router()
+    await outside.change(Host, "h2", enabled=False)
+    await silence(outside, "h1")
+    assert (await outside.get(Router, "edge")).status.gateway_host == "h1"
+    await outside.change(Host, "h2", enabled=True)
+    router = await outside.get(Router, "edge")
+    assert (router.status.gateway_host, router.status.phase) == ("h2", "Active")
+
+
 async def test_a_gateway_host_that_moves_on_the_underlay_is_followed(outside: World) -> None:
     await outside.add_router()
     await host_status(outside, "h1", address="192.0.2.77")
