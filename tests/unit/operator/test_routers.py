@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from nephos_api.kube.paths import object_path
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CATALOG_NAMESPACE
 from nephos_api.resources import FloatingIP, Host, Network, Port, Project, Router, Server, Subnet
@@ -372,6 +373,23 @@ async def test_quotas_of_routers_and_routes_hold_without_admission(outside: Worl
     await outside.kube.delete(Router, "edge", "demo")
     await outside.settle()
     assert (await outside.get(Router, "second")).status.phase == "Active"
+
+
+@pytest.mark.parametrize("reason", ["QuotaExceeded", "ProjectDeleting"])
+async def test_a_gateway_moves_whatever_is_wrong_with_project_and_quota(outside: World, reason: str) -> None:
+    before = await outside.add_router(routes=[{"destination": "10.9.0.0/16", "nextHop": "10.0.0.9"}])
+    if reason == "QuotaExceeded":
+        await outside.change(Project, "demo", quota={"routesPerRouter": 0})
+    else:
+        outside.pass_time(60)
+        await outside.kube.delete(Project, "demo")
+    await outside.kube.raw("PATCH", object_path(Host.info, "h1", None), body={"spec": {"enabled": False}})
+    outside._watch()
+    await outside.reconcile(before.key)
+    router = await outside.get(Router, "edge")
+    assert await outside.reason(Router, "edge") == reason
+    assert router.status.gateway_host == "h2"
+    assert (router.status.legs, router.status.external) == (before.status.legs, before.status.external)
 
 
 async def test_an_address_that_a_port_claims_too_is_the_older_ones(outside: World) -> None:

@@ -53,10 +53,13 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 
 def plan(router: Router, context: Context) -> Plan:
-    """Decide what the Router has; what can be had is given, whatever else is missing. No await in here."""
+    """Decide what the Router has; what can be had is given, whatever else is missing. No await in here.
+
+    One that has something keeps working, its gateway's move included, whatever is wrong with its Project or quota.
+    """
     project = active_project(router.metadata.namespace, context.store)
     problem = project if isinstance(project, Waits | Stalls) else counted.problem(router, project, context.store)
-    if problem is not None:
+    if problem is not None and not (router.status.legs or router.status.external):
         return _settled(router, router.status, [problem], context)
     outside = plan_outside(router, context.store, context.addresses)
     legs = plan_legs(router, outside.cidrs, context.store)
@@ -67,7 +70,7 @@ def plan(router: Router, context: Context) -> Plan:
     if outside.external is not None and outside.network is not None:
         status = status.model_copy(update=_outside(router, outside, context))
         problems += filter(None, [_gateway_problem(status, outside.network, context)])
-    return _settled(router, status, problems, context)
+    return _settled(router, status, [problem, *problems] if problem else problems, context)
 
 
 def _outside(router: Router, outside: Outside, context: Context) -> dict[str, object]:
