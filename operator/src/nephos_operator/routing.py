@@ -116,7 +116,9 @@ def _referred(old: Resource | None, new: Resource | None, store: Store) -> Itera
     return keys(store.servers.by("waits_for", subject.key))
 
 
-_network_facts = facts("uid", "is_deleting", "status.phase", "status.vni", "spec.port_security")
+_network_facts = facts(
+    "uid", "is_deleting", "status.phase", "status.vni", "spec.port_security", "spec.shared", "spec.projects"
+)
 
 
 def _network(old: Network | None, new: Network | None, store: Store) -> Iterable[Key]:

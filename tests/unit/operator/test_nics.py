@@ -336,6 +336,22 @@ class TestSharedNetworks:
             assert await cloud.reason(kind, name) == reason
             assert mentioned in await cloud.message(kind, name)
 
+    @pytest.mark.parametrize(
+        ("before", "after"), [({"shared": False}, {"shared": True}), ({"projects": ["other"]}, {"projects": ["demo"]})]
+    )
+    async def test_what_waits_for_a_network_gets_it_once_it_is_offered(
+        self, cloud: World, before: dict[str, Any], after: dict[str, Any]
+    ) -> None:
+        await cloud.add_server("there")
+        await self.share(cloud, **before)
+        await cloud.add_server("one", networks=[{"network": "lab"}])
+        await add_port(cloud, network="lab")
+        await cloud.patch(Server, "there", networks=[BLUE, {"name": "net1", "network": "lab"}])
+        await cloud.patch(Network, "lab", "nephos-catalog", **after)
+        assert (await cloud.get(Server, "one")).status.host is not None
+        assert (await cloud.get(Port, "vip")).spec.allocations
+        assert not await cloud.gone(Port, "there-net1")
+
     async def test_a_server_on_a_network_of_the_providers_goes_where_that_is(self, cloud: World) -> None:
         segment = {"physicalNetwork": "lab", "type": "Flat"}
         await self.share(cloud, external=segment)
