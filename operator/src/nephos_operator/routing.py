@@ -100,6 +100,7 @@ def _project(old: Project | None, new: Project | None, store: Store) -> Iterable
     ):
         yield from keys(table.by("namespace", name))
     yield from keys(store.servers.by("unplaced", name))
+    yield from keys(store.servers.by("incomplete", name))
     yield from keys(port for port in store.ports.by("namespace", name) if not port.spec.allocations)
 
 
@@ -204,12 +205,20 @@ def _left_groups(old: Port | None, new: Port | None, store: Store) -> Iterable[K
     return (store.security_groups.key(reference.name, reference.namespace) for reference in left)
 
 
+def _beyond_quota_of_ports(namespace: str | None, store: Store) -> Iterator[Key]:
+    """Ports, Servers to be placed, and Servers with a NIC to come, that may have waited for one Port less."""
+    yield from keys(store.ports.by("reason", (namespace, "QuotaExceeded")))
+    waiting = store.servers.by("reason", "QuotaExceeded")
+    yield from (server.key for server in waiting if server.metadata.namespace == namespace)
+    yield from keys(store.servers.by("incomplete", namespace))
+
+
 def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
     port = new or old
     if port is None:
         return
     if new is None:
-        yield from keys(store.ports.by("reason", (port.metadata.namespace, "QuotaExceeded")))
+        yield from _beyond_quota_of_ports(port.metadata.namespace, store)
     yield from _left_groups(old, new, store)
     if _binding_facts(old) != _binding_facts(new):
         yield from keys(store.servers.by("named_port", (port.metadata.namespace, port.metadata.name)))

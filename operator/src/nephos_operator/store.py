@@ -75,6 +75,9 @@ _SERVER_INDICES: Final[dict[str, Index[Server]]] = {
     "waits_for": lambda server: (
         interface_keys(server, missing_interfaces(server)) if server.status.host else referenced_keys(server)
     ),
+    "incomplete": lambda server: (
+        (server.metadata.namespace,) if server.status.host and missing_interfaces(server) else ()
+    ),
     "unplaced": lambda server: () if server.status.host else (server.metadata.namespace,),
     "reason": _reason,
 }

@@ -280,6 +280,29 @@ async def test_a_nic_more_than_the_quota_allows_says_so(world: World) -> None:
     assert await world.gone(Port, "one-net1")
 
 
+@pytest.mark.parametrize("way", ["port gone", "larger quota"])
+async def test_a_nic_and_a_server_beyond_the_quota_of_ports_come_once_there_is_room(world: World, way: str) -> None:
+    await world.add_catalog()
+    await world.add_host("h1")
+    await world.add_project(ports=3)
+    await world.add_network()
+    await world.add_network("red", "10.1.0.0/24")
+    for name in ("vip", "other"):
+        await add_port(world, name, network="red")
+    await world.add_server("one")
+    await world.patch(Server, "one", networks=[BLUE, BLUE | {"name": "net1"}])
+    await world.add_server("two")
+    assert await world.reason(Server, "two") == "QuotaExceeded"
+    if way == "port gone":
+        for name in ("vip", "other"):
+            await world.kube.delete(Port, name, "demo")
+        await world.settle()
+    else:
+        await world.change(Project, "demo", quota={"ports": 5})
+    assert not await world.gone(Port, "one-net1")
+    assert (await world.get(Server, "two")).status.host == "h1"
+
+
 async def test_of_two_ports_with_one_mac_address_the_second_waits(cloud: World) -> None:
     await add_port(cloud, macAddress=MAC)
     await add_port(cloud, "other", macAddress=MAC)
