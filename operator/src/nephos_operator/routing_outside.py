@@ -98,7 +98,7 @@ def _router(old: Router | None, new: Router | None, store: Store) -> Iterator[Ke
     router = new or old
     if router is None:
         return
-    if held_addresses(old) - held_addresses(new):
+    if held_addresses(old) - held_addresses(new) or _external_uid(old) != _external_uid(new):
         yield from _let_go_outside(old, store)
     if new is None:
         yield from keys(store.routers.by("waiting", (router.metadata.namespace, "QuotaExceeded")))
@@ -144,6 +144,11 @@ def _bound_by(old: Router | None, new: Router | None, store: Store) -> Iterator[
     yield from keys(store.floating_ips.by("router_uid", router.uid))
     for key in external_keys(router):
         yield from keys(store.floating_ips.by("unbound", key))
+
+
+def _external_uid(router: Router | None) -> str | None:
+    external = router.status.external if router is not None else None
+    return external.network_uid if external is not None else None
 
 
 def _let_go_outside(old: Router | None, store: Store) -> Iterator[Key]:

@@ -392,6 +392,30 @@ async def test_a_gateway_moves_whatever_is_wrong_with_project_and_quota(outside:
     assert (router.status.legs, router.status.external) == (before.status.legs, before.status.external)
 
 
+@pytest.mark.parametrize("way", ["another", "none", "gone"])
+async def test_an_outside_without_an_address_is_let_go_too(outside: World, way: str) -> None:
+    await outside.add_floating_ip(address="203.0.113.10")
+    await outside.add_router(externalAddresses=["203.0.113.10"])
+    outside.pass_time(60)
+    await outside.look_again()
+    assert (await outside.get(Router, "edge")).status.external.addresses == ()
+    for kind, name in ((Subnet, "public-v4"), (Network, "public")):
+        await outside.kube.delete(kind, name, CATALOG_NAMESPACE)
+    await outside.settle()
+    await outside.kube.delete(FloatingIP, "web", "demo")
+    await outside.settle()
+    assert not await outside.gone(Network, "public", CATALOG_NAMESPACE)
+    match way:
+        case "another":
+            await outside.change(Router, "edge", externalNetwork="lab")
+        case "none":
+            await outside.change(Router, "edge", externalNetwork=None, externalAddresses=None)
+        case "gone":
+            await outside.kube.delete(Router, "edge", "demo")
+            await outside.settle()
+    assert await outside.gone(Network, "public", CATALOG_NAMESPACE)
+
+
 async def test_an_address_that_a_port_claims_too_is_the_older_ones(outside: World) -> None:
     router = await outside.add_router()
     outside.pass_time(10)
