@@ -53,9 +53,11 @@ def plan_outside(router: Router, store: Store, book: AddressBook) -> Outside:
         kept = _with_addresses(router, held, store, book)
         return Outside(held, kept.external, (_in_use(held, [str(user.key) for user in users]), *kept.problems))
     if router.spec.external_network is None:
+        book.cancel(router.key)  # what was reserved may never have been written
         return Outside()
     network = external_network(router.metadata.namespace, router.spec.external_network, store)
     if isinstance(network, Waits | Stalls):
+        book.cancel(router.key)
         return Outside(problems=(network,))
     return _with_addresses(router, network, store, book)
 

@@ -367,6 +367,23 @@ async def test_the_quota_holds_without_admission(edge: World) -> None:
     assert (await edge.get(FloatingIP, "second")).status.address is not None
 
 
+@pytest.mark.parametrize("way", ["quota", "refused"])
+async def test_an_address_that_it_never_got_is_free(cloud: World, way: str) -> None:
+    await cloud.add_outside()
+    cloud.lead_left_s = 0.0  # the decision is made, and nothing of it can be written
+    await cloud.make(FloatingIP, "web", "demo", externalNetwork="public")
+    await cloud.settle()
+    subnet = cloud.store.subnets.get("public-v4", CATALOG_NAMESPACE)
+    assert cloud.addresses.count(subnet.uid) == 1
+    cloud.lead_left_s = 60.0
+    if way == "quota":
+        await cloud.change(Project, "demo", quota={"floatingIPs": 0})
+    else:
+        await cloud.patch(Network, "public", CATALOG_NAMESPACE, projects=["other"])
+    assert (await cloud.get(FloatingIP, "web")).status.address is None
+    assert cloud.addresses.count(subnet.uid) == 0
+
+
 async def test_a_router_that_goes_takes_nobody_new(edge: World) -> None:
     await edge.add_server("one")
     await edge.add_server("two")

@@ -416,6 +416,22 @@ async def test_an_outside_without_an_address_is_let_go_too(outside: World, way: 
     assert await outside.gone(Network, "public", CATALOG_NAMESPACE)
 
 
+@pytest.mark.parametrize("way", ["unnamed", "refused"])
+async def test_an_address_that_a_router_never_got_is_free(outside: World, way: str) -> None:
+    outside.lead_left_s = 0.0  # the decision is made, and nothing of it can be written
+    await outside.make(Router, "edge", "demo", externalNetwork="public")
+    await outside.settle()
+    subnet = outside.store.subnets.get("public-v4", CATALOG_NAMESPACE)
+    assert outside.addresses.count(subnet.uid) == 1
+    outside.lead_left_s = 60.0
+    if way == "unnamed":
+        await outside.change(Router, "edge", externalNetwork=None)
+    else:
+        await outside.patch(Network, "public", CATALOG_NAMESPACE, projects=["other"])
+    assert (await outside.get(Router, "edge")).status.external is None
+    assert outside.addresses.count(subnet.uid) == 0
+
+
 async def test_an_address_that_a_port_claims_too_is_the_older_ones(outside: World) -> None:
     router = await outside.add_router()
     outside.pass_time(10)

@@ -56,14 +56,19 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 
 def plan(floating_ip: FloatingIP, context: Context) -> Plan:
-    """Decide which address the FloatingIP has and for whom it stands. No await in here."""
+    """Decide which address the FloatingIP has and for whom it stands. No await in here.
+
+    Where it gets no address, nothing stays reserved for it.
+    """
     store = context.store
     project = active_project(floating_ip.metadata.namespace, store)
     problem = project if isinstance(project, Waits | Stalls) else counted.problem(floating_ip, project, store)
     if problem is not None and floating_ip.status.address is None:
+        context.addresses.cancel(floating_ip.key)
         return Plan(FloatingIPStatus(), problem)
     network = _network(floating_ip, context)
     if isinstance(network, Waits | Stalls):
+        context.addresses.cancel(floating_ip.key)
         return Plan(FloatingIPStatus(), network)
     addressed = _addressed(floating_ip, network, context)
     if isinstance(addressed, Waits | Stalls):
