@@ -17,7 +17,9 @@ from nephos_operator.store import Change, Store
 
 
 def contested(old: Resource | None, new: Resource | None, store: Store) -> Iterator[Key]:
-    """All who hold an address that the object came to hold, where it is not the only one."""
+    """All who hold an address that the object came to hold, where it is not the only one, or that it gave up."""
+    for held in held_addresses(old) - held_addresses(new):
+        yield from keys(claimants(held, store))
     for held in held_addresses(new) - held_addresses(old):
         holders = claimants(held, store)
         if len(holders) > 1:

@@ -147,6 +147,9 @@ async def test_of_two_ports_with_one_address_the_loser_never_becomes_active(clou
     assert (await cloud.get(Port, "first")).status.phase == "Down"
     assert (await cloud.get(Port, "second")).status.phase == "Error"
     assert await cloud.reason(Port, "second") == "AddressTaken"
+    await cloud.kube.delete(Port, "first", "demo")
+    await cloud.settle()
+    assert await cloud.reason(Port, "second") == "Unbound"
 
 
 async def test_a_servers_port_that_lost_its_address_takes_another(cloud: World) -> None:
