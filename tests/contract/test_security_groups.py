@@ -298,6 +298,30 @@ async def test_flows_of_a_port_that_is_gone_are_gone(guests: Guests) -> None:
     assert "10.10.0.12" in sources
 
 
+@pytest.mark.parametrize("interlude", ["sweep", "restart", "nothing"])
+async def test_a_port_inherits_no_flow_of_the_one_that_had_its_address(guests: Guests, interlude: str) -> None:
+    host, peer = guests.lab.one, datagrams(guests.a, "10.10.0.11", 5000)
+    former = datagrams(guests.c, "10.10.0.13", 5000)
+    assert await former.reaches(peer)
+    assert await peer.reaches(former)
+    successor = dual_stack("d", 13, host, "web")
+    described = replace(guests.network, ports=(*guests.network.ports[:2], successor))
+    guests.c.unplug()
+    if interlude == "sweep":
+        await host.driver._sweep()
+    if interlude == "restart":
+        await host.driver.close()
+        await host.start()
+    if interlude != "nothing":
+        await host.driver.apply(replace(described, ports=described.ports[:2]))
+    d = await boot(host, described, "d")
+    await guests.a.run("ip", "neigh", "flush", "all")
+    there = datagrams(d, "10.10.0.13", 5000)
+    assert not await peer.reaches(there)
+    assert await there.reaches(peer)
+    assert await peer.reaches(there, b"answer")
+
+
 async def test_flows_of_a_network_that_is_gone_are_gone(guests: Guests) -> None:
     host, zone = guests.lab.one, _zone(guests.lab.one)
     assert await guests.c.pings("10.10.0.11")

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from nephos_agent.network.filters.cutting import Fate, Flow, FlowJudge, local_addresses
+from nephos_agent.network import desired
+from nephos_agent.network.addresses import link_local
+from nephos_agent.network.filters.cutting import Fate, Flow, FlowJudge, given_up, holders, observed_holders
 from nephos_agent.network.model import AddressPair, HostNetwork, HostSecurityGroup, SecurityRule
+from nephos_agent.network.names import network_names
 from nephos_api.resources.security_group import Direction, IPFamily
-from unit.agent.network.examples import V4, network, port
+from unit.agent.network.examples import CONTEXT, V4, network, port
 
 TCP, UDP, ICMP = 6, 17, 1
 OUTSIDE = "198.51.100.1"
@@ -84,10 +87,24 @@ def test_a_flow_that_is_cut_is_not_cut_again() -> None:
 def test_flows_of_an_address_that_is_gone_end() -> None:
     before = described(SSH_IN)
     after = replace(before, ports=before.ports[1:])
-    gone = local_addresses(before, "h1") - local_addresses(after, "h1")
-    assert "10.10.0.11" in gone
+    gone = given_up(holders(before, "h1"), holders(after, "h1"))
+    assert gone == {"10.10.0.11", link_local(port(11).mac)}
     assert FlowJudge(after, "h1", gone).fate(SSH) is Fate.ENDS
     assert FlowJudge(after, "h1", gone).fate(Flow(OUTSIDE, "10.10.0.12", TCP, 22, None)) is Fate.STAYS
+
+
+def test_an_address_that_goes_from_one_port_to_another_is_given_up() -> None:
+    before = described()
+    after = replace(before, ports=(replace(before.ports[0], uid="port-new"), *before.ports[1:]))
+    assert given_up(holders(before, "h1"), holders(after, "h1")) == {"10.10.0.11", link_local(port(11).mac)}
+    assert not given_up(holders(before, "h1"), holders(replace(before, security_groups=()), "h1"))
+
+
+def test_an_agent_that_begins_reads_off_the_filters_who_had_which_address() -> None:
+    pair = AddressPair("10.10.0.96/28", "52:54:00:00:00:63")
+    before = network(replace(port(11, ipv6=True), address_pairs=(pair,)), port(12), port(13, "h2"))
+    found = observed_holders(desired.facts(before, CONTEXT, frozenset()))
+    assert found == {network_names(before.uid, "nephos").bridge: holders(before, "h1")}
 
 
 def test_a_flow_of_an_address_that_several_may_use_stays_while_one_of_them_allows_it() -> None:

@@ -6,14 +6,21 @@ a membership or a port goes, the flows of the network are judged anew, by the sa
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import ip_address, ip_network
 
-from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6
+from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6, link_local
+from nephos_agent.network.facts import Fact, GuardElement, GuardSet
 from nephos_agent.network.filters.judgement import Packet, Rules, own_addresses
 from nephos_agent.network.model import HostNetwork, HostPort
+from nephos_agent.network.names import tap_name
 from nephos_api.resources.security_group import Direction
+
+Holder = tuple[str, str]
+"""An address, and the tap behind which it is."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,27 @@ class FlowJudge:
         return [port for prefix, port in self._by_prefix if ip_address(address) in prefix]
 
 
-def local_addresses(network: HostNetwork, host: str) -> frozenset[str]:
-    """Return the addresses of the network's ports on the host."""
-    return frozenset(address for port in network.ports if port.host == host for address in own_addresses(port))
+def holders(network: HostNetwork, host: str) -> frozenset[Holder]:
+    """Return who has each address on the host, the link-local ones of address pairs included."""
+    return frozenset(
+        (address, tap_name(port.uid))
+        for port in network.ports
+        if port.host == host
+        for address in (*own_addresses(port), *(link_local(pair.mac) for pair in port.address_pairs))
+    )
+
+
+def observed_holders(found: Iterable[Fact]) -> dict[str, frozenset[Holder]]:
+    """Return by bridges who has each address, as the elements of the filters tell an agent that begins."""
+    elements = [fact for fact in found if isinstance(fact, GuardElement)]
+    bridges = {element.device: element.rest[0] for element in elements if element.set is GuardSet.ZONE}
+    by_bridge: defaultdict[str, set[Holder]] = defaultdict(set)
+    for element in elements:
+        if element.set in (GuardSet.IPV4, GuardSet.IPV6) and element.device in bridges:
+            by_bridge[bridges[element.device]].add((element.rest[1], element.device))
+    return {bridge: frozenset(those) for bridge, those in by_bridge.items()}
+
+
+def given_up(before: frozenset[Holder], after: frozenset[Holder]) -> frozenset[str]:
+    """Return the addresses that somebody had and has no more, even where somebody else has them now."""
+    return frozenset(address for address, _tap in before - after)

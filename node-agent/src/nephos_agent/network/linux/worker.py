@@ -8,7 +8,7 @@ from typing import Final
 
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
 from nephos_agent.network.facts import DEVICES, Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
-from nephos_agent.network.filters.cutting import FlowJudge, local_addresses
+from nephos_agent.network.filters.cutting import FlowJudge, Holder, given_up, holders, observed_holders
 from nephos_agent.network.linux import hosts_files, namespaces
 from nephos_agent.network.linux import services as linux_services
 from nephos_agent.network.linux import traffic as linux_traffic
@@ -69,6 +69,8 @@ class Worker:
         self._applied: dict[str, HostNetwork] = {}
         self._unjudged: dict[str, frozenset[str]] = {}
         """Networks whose flows are to be judged anew, each with the addresses that ports here have no more."""
+        self._holders: dict[str, frozenset[Holder]] = {}
+        """Who has which address here as last described, by bridges."""
         self._unplugged: frozenset[str] = frozenset()
         self._idle_before: frozenset[str] = frozenset()
         self._commits_seen = 0
@@ -79,6 +81,7 @@ class Worker:
         self._is_stale = True
         try:
             self.refresh(units)
+            self._holders = observed_holders(self._picture.all())
         except BaseException:
             self.events.close()
             self._kernel.close()
@@ -134,11 +137,12 @@ class Worker:
         devices = self._devices(network.uid)
         self._planned[network.uid] = network
         self._planned_at[network.uid] = self._learnt
+        gone = self._given_up(network)
         if before is None or before.keep_unknown or network.keep_unknown:
             desired = facts(network, self._context, opened)
             observed = self._picture.on(devices | {fact.device for fact in desired})
             if not network.keep_unknown:
-                self._unjudged.setdefault(network.uid, frozenset())
+                self._leave_to_judge(network.uid, gone)
             return plan(keeping(desired, observed) if network.keep_unknown else desired, observed)
         touched = touched_ports(before, network, plugged, opened) | (self._unplugged & _port_uids(before, network))
         self._unplugged -= touched
@@ -149,12 +153,21 @@ class Worker:
             network, self._context, opened
         )
         changes = plan(new, self._picture.holding(old))
-        gone = local_addresses(narrowed(before, touched), self._context.host) - local_addresses(
-            narrowed(network, touched), self._context.host
-        )
         if gone or changes.may_forbid:
-            self._unjudged[network.uid] = self._unjudged.get(network.uid, frozenset()) | gone
+            self._leave_to_judge(network.uid, gone)
         return changes
+
+    def _given_up(self, network: HostNetwork) -> frozenset[str]:
+        """Take note of who has which address; return those that somebody had and has no more."""
+        bridge = network_names(network.uid, self._settings.namespace_prefix).bridge
+        before, now = self._holders.get(bridge, frozenset()), holders(network, self._context.host)
+        if network.keep_unknown:
+            now |= before
+        self._holders[bridge] = now
+        return given_up(before, now)
+
+    def _leave_to_judge(self, network_uid: str, gone: frozenset[str]) -> None:
+        self._unjudged[network_uid] = self._unjudged.get(network_uid, frozenset()) | gone
 
     def carried_out(self, network_uid: str, dnsmasq: Dnsmasq | None) -> None:
         """Take note that the plan of the last description holds, and of the process that was started."""
@@ -228,6 +241,7 @@ class Worker:
         self._planned_at.pop(network_uid, None)
         self._applied.pop(network_uid, None)
         self._unjudged.pop(network_uid, None)
+        self._holders.pop(names.bridge, None)
 
     def create_tap(self, port_uid: str, mac: str, mtu: int) -> str:
         """See ``NetworkDriver.create_tap``."""
