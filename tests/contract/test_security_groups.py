@@ -322,6 +322,15 @@ async def test_a_port_inherits_no_flow_of_the_one_that_had_its_address(guests: G
     assert await peer.reaches(there, b"answer")
 
 
+async def test_an_api_that_forgot_the_guests_of_a_host_silences_none_of_them(guests: Guests) -> None:
+    forgotten = tuple(port for port in guests.network.ports if port.host == "h2")
+    described = replace(guests.network, ports=forgotten, serves_guests=False, keep_unknown=True)
+    await guests.lab.one.driver.apply(described)
+    assert await guests.c.pings("10.10.0.11")
+    assert await guests.b.pings("10.10.0.11")
+    assert not await guests.a.pings("10.10.0.13")
+
+
 async def test_flows_of_a_network_that_is_gone_are_gone(guests: Guests) -> None:
     host, zone = guests.lab.one, _zone(guests.lab.one)
     assert await guests.c.pings("10.10.0.11")

@@ -161,7 +161,8 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
     return [
         *result,
-        Bridge(names.bridge, network.uid, network.mtu, judges_flows=network.serves_guests),
+        # Guests that an API forgot stay, so what they hear by stays too.
+        Bridge(names.bridge, network.uid, network.mtu, judges_flows=network.serves_guests or network.keep_unknown),
         Service(
             names.service,
             network.uid,

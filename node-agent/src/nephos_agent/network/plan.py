@@ -82,7 +82,7 @@ def keeping(desired: frozenset[Fact], observed: frozenset[Fact]) -> frozenset[Fa
     Of rules and address pairs, those of other ports stay: where some are described, they are all that there is.
     """
     keys = {fact.key for fact in desired}
-    described = {fact.device for fact in desired if isinstance(fact, GuardElement)}
+    described = {fact.device for fact in desired if isinstance(fact, GuardElement) and fact.set in INTERVALS}
     return desired | {fact for fact in observed if fact.key not in keys and not _is_interval_of(fact, described)}
 
 

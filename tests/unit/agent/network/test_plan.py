@@ -73,6 +73,12 @@ def test_packets_pass_the_filters_of_flows_where_there_are_guests_and_nowhere_el
     assert plan(facts(guests), facts(routed)).additions[0].kind is Bridge
 
 
+def test_guests_that_an_api_forgot_are_filtered_as_before() -> None:
+    forgotten = facts(replace(network(port(12, "h2")), serves_guests=False, keep_unknown=True))
+    observed = facts(network(port(11), port(12, "h2")), 11)
+    assert not plan(keeping(forgotten, observed), observed)
+
+
 def test_filters_come_before_the_device_that_they_guard_and_addresses_after_it() -> None:
     changes = plan(facts(network(port(11)), 11), frozenset())
     order = [change.kind for change in changes.additions]
