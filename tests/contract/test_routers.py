@@ -27,7 +27,9 @@ from contract.router_lab import (
     router,
     running_lab,
 )
+from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.announce import packet_socket
+from nephos_agent.network.linux.router_kernel import RouterKernel
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import PortAddress
 from nephos_agent.network.names import network_names
@@ -262,6 +264,30 @@ async def test_a_restart_of_the_driver_loses_no_packet_and_changes_nothing(cloud
     for ping in pings:
         _, output = await ping
         assert " 0% packet loss" in output, output
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+async def test_a_router_whose_driver_died_before_it_claimed_the_namespace_is_finished_by_the_next(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, is_restarted: bool
+) -> None:
+    host = cloud.lab.one
+    with monkeypatch.context() as patch:
+        patch.setattr(RouterKernel, "prepare", _dying_unclaimed)
+        with pytest.raises(TemporaryFault, match="killed"):
+            await host.driver.apply_router(cloud.router())
+    if is_restarted:
+        await host.driver.close()
+        await host.start()
+    await cloud.carry(cloud.router())
+    assert await host.driver.routers() == {"router-1"}
+    assert await cloud.guests["a"].pings("10.20.0.12")
+    await host.driver.remove_router("router-1")
+    assert not list((host.folder / "netns").glob("nephos-r*"))
+
+
+def _dying_unclaimed(routers: RouterKernel, router_uid: str) -> None:
+    namespaces.create(routers.path(router_uid))
+    raise OSError("killed")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ class RouterKernel:
 
     def carry_out(self, router_uid: str, changes: RouterPlan) -> None:
         """Make the changes, those of the advertiser's process apart."""
-        if changes.made(RouterSpace) and not namespaces.is_namespace(self.path(router_uid)):
+        if changes.made(RouterSpace):
+            # Where its namespace is there already, somebody may have died before it was claimed.
             self.prepare(router_uid)
         with opened(self.path(router_uid)) as space:
             change = Change(self._kernel, router_uid, space)
