@@ -29,7 +29,7 @@ from nephos_agent.network.model import (
 )
 from nephos_agent.network.names import network_names
 from nephos_agent.network.traffic import DropReason
-from nephos_api.errors import PermanentFault
+from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.security_group import Direction, IPFamily
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
@@ -411,6 +411,45 @@ async def test_a_restart_of_the_driver_keeps_flows_and_numbers(guests: Guests) -
     assert host.in_tenants("nft", "list", "maps", "inet") == before
     worker = host.driver._worker
     assert not await host.driver._run(lambda: worker.plan(guests.network))
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        "set bridge nephos port_mac { type ifname; }",
+        "set bridge nephos pair_ipv4 { type ifname . ether_addr . ipv4_addr; }",
+        "map bridge nephos port_mac { type ifname : mark; }",
+        "set bridge nephos role { type ifname; }",
+        "map inet nephos member_ipv4 { type ipv4_addr : mark; }",
+        "chain bridge nephos incoming { type filter hook prerouting priority 7; }",
+        "chain bridge nephos incoming",
+        "chain bridge nephos from_port { type filter hook input priority 7; }",
+    ],
+)
+async def test_filters_that_an_older_agent_made_otherwise_are_made_anew(lab: Lab, older: str) -> None:
+    await lab.one.driver.close()
+    for family in guard.FAMILIES:
+        lab.one.in_tenants("nft", f"delete table {family} nephos; add table {family} nephos")
+    lab.one.in_tenants("nft", f"add {older}")
+    await lab.one.start()
+    await lab.one.driver._sweep()
+    assert "type ifname . ether_addr" in lab.one.in_tenants("nft", "list", "set", "bridge", "nephos", "port_mac")
+
+
+async def test_filters_stay_where_the_kernel_refuses_to_load_them_for_another_reason(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = guests.lab.one
+    before = host.in_tenants("nft", "list", "maps", "inet")
+    answers = iter(["add set inet nephos port_mac { flags unknown; }", guard.skeleton()])
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "skeleton", lambda: next(answers))
+        with pytest.raises(TemporaryFault):
+            await host.driver._sweep()
+        assert host.in_tenants("nft", "list", "maps", "inet") == before
+        await host.driver._sweep()
+    assert host.changed == []
+    assert await guests.c.pings("10.10.0.11")
 
 
 async def test_a_rule_that_went_while_the_driver_was_away_cuts_its_flows(guests: Guests) -> None:

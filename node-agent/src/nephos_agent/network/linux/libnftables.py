@@ -14,6 +14,8 @@ _SONAME: Final = "libnftables.so.1"
 _OUTPUT_JSON: Final = 1 << 4
 _OUTPUT_NUMERIC_PROTOCOLS: Final = 1 << 7
 _NO_ENTRY: Final = "No such file or directory"
+_OTHER_SHAPES: Final = ("File exists", "Operation not supported", "datatype mismatch", "Expression is not a")
+"""The kernel's words about a set or a map, and about a chain; the library's, where rules do not fit them."""
 
 
 class NftablesError(Exception):
@@ -23,6 +25,11 @@ class NftablesError(Exception):
     def is_missing(self) -> bool:
         """Whether what the commands speak of is not there."""
         return _NO_ENTRY in str(self)
+
+    @property
+    def is_of_another_shape(self) -> bool:
+        """Whether what the commands would make is there, with another type, flags or hook."""
+        return any(reason in str(self) for reason in _OTHER_SHAPES)
 
 
 @cache

@@ -55,11 +55,13 @@ class Tables:
         """Load the filters' chains, in one transaction; elements stay.
 
         Where sets are of another shape, as an older agent made them, all begins anew: nothing passes until the
-        networks are applied.
+        networks are applied. Raises ``NftablesError`` where anything else is refused; then all is as it was.
         """
         try:
             self._commit(guard.skeleton())
         except NftablesError as error:
+            if not error.is_of_another_shape:
+                raise
             _log.warning("filters of another shape are replaced", error=str(error))
             self._commit(guard.removal() + guard.skeleton())
 
