@@ -272,6 +272,23 @@ async def test_a_sweep_repairs_what_somebody_breaks_of_an_uplink(
     assert await internet.pings(ROUTER_ADDRESS)
 
 
+async def test_a_providers_bridge_takes_in_everything_until_its_last_uplink_goes(
+    router_lab: Lab, internet: Outside
+) -> None:
+    host = router_lab.one
+    networks = (public_network(), replace(public_network(), uid="public-2", name="public-2"))
+    for each in networks:
+        await host.driver.apply(each)
+    for each in networks:
+        assert _is_promiscuous(host)
+        await host.driver.remove(each.uid)
+    assert not _is_promiscuous(host)
+
+
+def _is_promiscuous(host: Host) -> bool:
+    return "PROMISC" in host.in_host("ip", "link", "show", PROVIDER_BRIDGE)
+
+
 async def test_an_uplink_that_somebody_takes_down_outside_is_told(cloud: Cloud, internet: Outside) -> None:
     wide = cloud.router(gateway(cloud.lab.one))
     await cloud.carry(wide)

@@ -14,7 +14,7 @@ from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.link_reader import UPLINK_PORT, Link
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.linux.services import set_sysctls
-from nephos_agent.network.names import Mark, network_names
+from nephos_agent.network.names import Mark, network_names, read_mark
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.identity import mac_address
@@ -55,7 +55,10 @@ class Uplinks:
         self._tenants.join(link, bridge.index, UPLINK_PORT, fact.mtu)
 
     def remove(self, fact: Uplink) -> None:
-        """Remove the uplink, both ends of it."""
+        """Remove the uplink, both ends of it; the provider's bridge is as it was once the last one is gone."""
+        outer = self._host.get(self._outer(fact.network_uid))
+        if outer:
+            self._leave_bridge(outer)
         self._nft.run(uplink_tables.removal(self._outer(fact.network_uid)))
         self._tenants.delete(fact.device)
 
@@ -95,10 +98,20 @@ class Uplinks:
             own = _HIGH + mac_address(fact.network_uid, f"uplink/{self._settings.host}")[2:]
             self._host.add(name, "veth", self._mark(fact.network_uid), fact.mtu, address=own, peer=peer)
         outer = self._host.claim(name, self._mark(fact.network_uid))
+        if outer.master != provider.index:
+            self._leave_bridge(outer)
         set_sysctls({f"net/ipv6/conf/{name}/disable_ipv6": "1"})
         self._host.set(outer.index, mtu=fact.mtu, master=provider.index, state="up")
         self._host.set(provider.index, flags=IFF_PROMISC, change=IFF_PROMISC)
         self._nft.run(uplink_tables.tables(name, provider.name, provider.mac))
+
+    def _leave_bridge(self, outer: Link) -> None:
+        """Let the bridge of an uplink that goes take in only what is for it, unless another uplink is a port of it."""
+        if outer.master is None:
+            return
+        ports = (link for link in self._host.all() if link.master == outer.master and link.index != outer.index)
+        if not any(read_mark(link.alias) for link in ports):
+            self._host.set(outer.master, flags=0, change=IFF_PROMISC)
 
     def _make_tagged(self, fact: Uplink, vlan_id: int, provider: Link) -> None:
         try:
