@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import Guest, Lab, eventually, inside, network, port
+from contract.guest_sockets import datagrams
+from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
     INTERNET_IPV6,
     PUBLIC,
+    ROUTER_ADDRESS,
+    ROUTER_IPV6,
     Cloud,
     Outside,
     build_cloud,
@@ -31,12 +34,13 @@ from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.announce import packet_socket
 from nephos_agent.network.linux.router_kernel import RouterKernel
 from nephos_agent.network.memory import MemoryNetwork
-from nephos_agent.network.model import PortAddress
+from nephos_agent.network.model import GroupMember, HostNetwork, HostSecurityGroup, PortAddress, SecurityRule
 from nephos_agent.network.names import network_names
 from nephos_agent.network.protocol import NetworkDriver
 from nephos_agent.network.router.names import inner_name, leg_mac, leg_name, router_names
 from nephos_api.errors import TemporaryFault
 from nephos_api.resources.network import HostRoute, IPv6Mode, SubnetView
+from nephos_api.resources.security_group import Direction, IPFamily
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 
@@ -236,6 +240,56 @@ async def test_ipv6_is_routed_and_the_router_says_that_it_is_one(router_lab: Lab
     assert not await router_lab.one.driver._run(lambda: worker.plan(both))
     await router_lab.one.driver.apply_router(both)
     assert router_lab.one.launcher.processes == before, "who advertises goes on"
+
+
+@pytest.mark.parametrize("family", IPFamily)
+async def test_nobody_outside_passes_for_somebody_inside(
+    router_lab: Lab, internet: Outside, family: IPFamily
+) -> None:
+    is_ipv6 = family is IPFamily.IPV6
+    host = router_lab.one
+    shy = HostSecurityGroup("shy", frozenset({SecurityRule(Direction.INGRESS, family, remote_group="friends")}))
+    target = _one_port_network(1, host, "shy", is_ipv6=is_ipv6)
+    friend = _one_port_network(2, host, "allow-all", is_ipv6=is_ipv6)
+    target_address, friend_address = (each.ports[0].addresses[0].address for each in (target, friend))
+    target = replace(target, security_groups=(shy,), routed_members=(GroupMember(friend_address, ("friends",)),))
+    for each in (target, friend, public_network()):
+        await host.driver.apply(each)
+    shy_guest, friendly_guest = [await _boot_with_address(host, each) for each in (target, friend)]
+    await host.driver.apply_router(router(target, friend, gateway=gateway(host)))
+    world = INTERNET_IPV6 if is_ipv6 else INTERNET
+    await eventually(lambda: friendly_guest.pings(world))
+    await internet.run("ip", "route", "add", "10.0.0.0/8", "via", ROUTER_ADDRESS)
+    await internet.run("ip", "addr", "add", friend_address, "dev", "lo")
+    assert await internet.pings(ROUTER_IPV6 if is_ipv6 else ROUTER_ADDRESS)
+    receiver = datagrams(shy_guest, target_address, 53)
+    assert await datagrams(friendly_guest, friend_address, 4000).reaches(receiver)
+    stranger = Guest(internet.namespace, host.folder, "")
+    host.guests.append(stranger)
+    assert not await datagrams(stranger, friend_address, 4000).reaches(receiver)
+
+
+def _one_port_network(number: int, host: Host, group: str, *, is_ipv6: bool) -> HostNetwork:
+    base, length = (f"fd00:{number}::", 64) if is_ipv6 else (f"10.{number}0.0.", 24)
+    cidr = f"{base}/{length}" if is_ipv6 else f"{base}0/{length}"
+    subnet = SubnetView(
+        name="sub", uid=f"subnet-{number}", cidr=cidr, gateway=f"{base}1", service_address=f"{base}99", dhcp=False
+    )
+    only = replace(
+        port(f"p{number}", f"{base}11", host, groups=(group,)),
+        addresses=(PortAddress(f"{base}11", subnet.uid, length),),
+    )
+    return replace(network(number, only), subnets=(subnet,))
+
+
+async def _boot_with_address(host: Host, described: HostNetwork) -> Guest:
+    held, subnet = described.ports[0].addresses[0], described.subnets[0]
+    guest = await host.boot(described, described.ports[0])
+    family = "-6" if ":" in held.address else "-4"
+    nodad = ("nodad",) if family == "-6" else ()
+    await guest.run("ip", "addr", "add", f"{held.address}/{held.prefix_length}", "dev", "eth0", *nodad)
+    await guest.run("ip", family, "route", "add", "default", "via", str(subnet.gateway))
+    return guest
 
 
 async def _has_default_route(guest: Guest) -> bool:

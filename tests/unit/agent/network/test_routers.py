@@ -137,7 +137,7 @@ def test_a_disabled_router_keeps_its_own_addresses_and_forwards_nothing() -> Non
 def test_without_snat_nothing_but_floating_ips_is_translated() -> None:
     found = facts(replace(ROUTER, gateway=replace(GATEWAY, snat=False)))
     sets = {fact.set for fact in found if isinstance(fact, NatElement)}
-    assert sets == {NatSet.INSIDE, NatSet.OWN, NatSet.FLOATING_IN, NatSet.FLOATING_OUT}
+    assert sets == {NatSet.INSIDE, NatSet.INSIDE_IPV6, NatSet.OWN, NatSet.FLOATING_IN, NatSet.FLOATING_OUT}
 
 
 def test_an_extra_route_to_everywhere_takes_the_place_of_the_gateway() -> None:

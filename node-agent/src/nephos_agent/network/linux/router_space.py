@@ -104,8 +104,11 @@ class Space:
 
     def translations(self) -> frozenset[NatElement]:
         """Return the elements of its sets and maps."""
+        return frozenset(element for family in router_nat.FAMILIES for element in self._elements(family))
+
+    def _elements(self, family: str) -> frozenset[NatElement]:
         try:
-            return router_nat.read_elements(self.nft.run(f"list table {router_nat.FAMILY} {router_nat.TABLE}"))
+            return router_nat.read_elements(self.nft.run(f"list table {family} {router_nat.TABLE}"))
         except NftablesError as error:
             if error.is_missing:
                 return frozenset()

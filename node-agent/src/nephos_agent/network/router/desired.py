@@ -98,7 +98,9 @@ def _outside_addresses(router: HostRouter, context: HostContext) -> Iterator[Add
 
 def _translations(router: HostRouter, context: HostContext) -> Iterator[NatElement]:
     for leg in router.legs:
-        if not is_ipv6(leg.address):
+        if is_ipv6(leg.address):
+            yield NatElement(NatSet.INSIDE_IPV6, leg.cidr)
+        else:
             yield NatElement(NatSet.INSIDE, leg.cidr)
             yield NatElement(NatSet.OWN, leg.address)
     for each in floating_ips(router):

@@ -22,6 +22,7 @@ class NatSet(StrEnum):
     """The sets and maps of ``router.nft``."""
 
     INSIDE = "inside"
+    INSIDE_IPV6 = "inside_ipv6"
     OWN = "own"
     TRANSLATED = "translated"
     FLOATING_IN = "floating_in"

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from nephos_agent.network.router.facts import NatElement, NatSet
 
-FAMILY: Final = "ip"
+FAMILIES: Final = ("ip", "ip6")
+"""Each has a table."""
 TABLE: Final = "nephos"
-_INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.TRANSLATED})
+_INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.INSIDE_IPV6, NatSet.TRANSLATED})
 
 
 def skeleton() -> str:
-    """Return the table with its chains and empty sets, in nft's own language: constant, and read by people too."""
+    """Return the tables with their chains and empty sets, in nft's own language: constant, and read by people too."""
     return files(__package__).joinpath("router.nft").read_text()
 
 
@@ -26,7 +27,7 @@ def commands(gone: Iterable[NatElement], made: Iterable[NatElement]) -> str:
 
 
 def read_elements(listing: dict[str, Any]) -> frozenset[NatElement]:
-    """Return the elements in a listing of the table."""
+    """Return the elements in a listing of a table."""
     known = set(NatSet)
     return frozenset(
         _from_json(NatSet(body["name"]), value)
@@ -42,9 +43,13 @@ def _verbs(verb: str, elements: Iterable[NatElement]) -> list[dict[str, Any]]:
     for element in elements:
         by_set.setdefault(element.set, []).append(_to_json(element))
     return [
-        {verb: {"element": {"family": FAMILY, "table": TABLE, "name": name, "elem": values}}}
+        {verb: {"element": {"family": _family(name), "table": TABLE, "name": name, "elem": values}}}
         for name, values in sorted(by_set.items())
     ]
+
+
+def _family(name: NatSet) -> str:
+    return "ip6" if name is NatSet.INSIDE_IPV6 else "ip"
 
 
 def _to_json(element: NatElement) -> Any:
@@ -57,7 +62,7 @@ def _to_json(element: NatElement) -> Any:
 def _from_json(name: NatSet, value: Any) -> NatElement:
     if name in _INTERVALS:
         if isinstance(value, str):
-            return NatElement(name, f"{value}/32")
+            return NatElement(name, str(ip_network(value)))
         prefix = value["prefix"]
         return NatElement(name, f"{prefix['addr']}/{prefix['len']}")
     if isinstance(value, list):
