@@ -243,7 +243,7 @@ async def test_ipv6_is_routed_and_the_router_says_that_it_is_one(router_lab: Lab
 
 
 @pytest.mark.parametrize("family", IPFamily)
-async def test_nobody_outside_passes_for_somebody_inside(
+async def test_nobody_outside_passes_for_somebody_inside_or_for_a_dhcp_server(
     router_lab: Lab, internet: Outside, family: IPFamily
 ) -> None:
     is_ipv6 = family is IPFamily.IPV6
@@ -267,6 +267,8 @@ async def test_nobody_outside_passes_for_somebody_inside(
     stranger = Guest(internet.namespace, host.folder, "")
     host.guests.append(stranger)
     assert not await datagrams(stranger, friend_address, 4000).reaches(receiver)
+    server, client = (547, 546) if is_ipv6 else (67, 68)
+    assert not await datagrams(stranger, world, server).reaches(datagrams(shy_guest, target_address, client))
 
 
 def _one_port_network(number: int, host: Host, group: str, *, is_ipv6: bool) -> HostNetwork:
