@@ -724,6 +724,14 @@ async def _next_from(hearer: socket.socket, mac: str) -> bytes:
                 return frame
 
 
+async def test_only_the_group_of_dhcpv6_servers_is_asked_without_a_rule(guests: Guests) -> None:
+    await guests.set_rules()
+    receiver = datagrams(guests.a, "fd00:10::11", 547)
+    assert not await datagrams(guests.c, "fd00:10::13", 546).reaches(receiver)
+    await guests.set_rules(*EVERYTHING_OUT)
+    assert await datagrams(guests.c, "fd00:10::13", 545).reaches(receiver)
+
+
 async def _hears_bytes(receiver: socket.socket, size: int) -> bool:
     try:
         async with asyncio.timeout(SILENCE_S):
