@@ -38,8 +38,9 @@ ENTRYPOINT ["nephos-operator"]
 
 FROM ${BASE} AS agent
 # Client libraries only: libvirtd, QEMU and dnsmasq are the host's and outlive this image's containers.
+# libnftables looks names of protocols up in netbase's /etc/protocols.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates libnftables1 libvirt0 python3 qemu-utils \
+ && apt-get install --yes --no-install-recommends ca-certificates libnftables1 libvirt0 netbase python3 qemu-utils \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=build-agent /opt/nephos /opt/nephos
 ENV PATH=/opt/nephos/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
@@ -38,6 +38,8 @@ from nephos_api.errors import TemporaryFault
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
+_FIRST_SWEEP_S: Final = 20.0
+"""By then everything that is needed has been described."""
 
 
 class LinuxNetwork:
@@ -226,8 +228,12 @@ class LinuxNetwork:
                 self._listener(uid)
 
     async def _sweep_for_ever(self) -> None:
+        """Sweep soon after the start, for what an agent that was killed left half removed, then once in a while."""
+        interval_s = self._settings.sweep_interval_s
+        pause_s = min(_FIRST_SWEEP_S, interval_s)
         while True:
-            await asyncio.sleep(self._settings.sweep_interval_s)
+            await asyncio.sleep(pause_s)
+            pause_s = interval_s
             async with _logged("sweep"):
                 await self._sweep()
 
