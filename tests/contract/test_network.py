@@ -20,6 +20,7 @@ from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import Dnsmasq
+from nephos_agent.network.linux import driver as linux_driver
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.taps import open_tap as linux_open_tap
 from nephos_agent.network.memory import MemoryNetwork
@@ -523,6 +524,21 @@ async def test_a_device_that_carries_no_mark_of_ours_stays(pair: Pair) -> None:
     await pair.lab.one.driver.unplug("a")
     await pair.lab.one.driver.remove("network-1")
     assert "stranger" in pair.lab.one.tenant_links()
+
+
+async def test_what_a_killed_agent_left_of_a_port_goes_soon_after_it_starts_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linux_driver, "_FIRST_SWEEP_S", 0.1)
+    host = lab.one
+    host.in_tenants("nft", "add", "element", "bridge", "nephos", "port_mac", "{ tapgone . 52:54:00:00:00:09 }")
+    await host.driver.close()
+    await host.start()
+
+    async def gone() -> bool:
+        return "tapgone" not in host.in_tenants("nft", "list", "set", "bridge", "nephos", "port_mac")
+
+    await eventually(gone)
 
 
 async def test_a_sweep_collects_taps_and_elements_that_belong_to_no_port(lab: Lab) -> None:
