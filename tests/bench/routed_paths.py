@@ -26,11 +26,13 @@ from contract.router_lab import (
     router,
     running_lab,
 )
-from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
+from nephos_agent.network.model import HostNetwork, HostPort, HostRouter, SecurityRule
 from nephos_agent.network.names import Mark, tap_name
+from nephos_api.resources.security_group import Direction, IPFamily
 
 _PING_INTERVAL_S = 0.005
 _FLOATING = "203.0.113.22"
+_TCP = 6
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Outage:
-    """What a move cost somebody who pinged all the time."""
+    """What a change cost somebody who pinged all the time."""
 
     what: str
     lost: int
@@ -174,10 +176,23 @@ async def _outages(wired: _Wired) -> list[Outage]:
     async def move_gateway() -> None:
         await wired.carry(wired.router(two), one)
 
+    async def change_rules() -> None:
+        blue = wired.networks[0]
+        for described in (_with_one_rule_more(blue), blue):
+            for host in (one, two):
+                await host.driver.apply(described)
+
     return [
+        await _outage("a rule comes and goes beside a flow", wired.guests["a"], "10.10.0.13", change_rules),
         await _outage("a floating IP moves to another host", wired.internet.namespace, _FLOATING, move_floating_ip),
         await _outage("the gateway moves to another host", wired.guests["c"], FAR_AWAY, move_gateway),
     ]
+
+
+def _with_one_rule_more(described: HostNetwork) -> HostNetwork:
+    rule = SecurityRule(Direction.INGRESS, IPFamily.IPV4, _TCP, 8080)
+    groups = tuple(replace(group, rules=group.rules | {rule}) for group in described.security_groups)
+    return replace(described, security_groups=groups)
 
 
 async def _outage(what: str, client: Path, address: str, move: Callable[[], Awaitable[None]]) -> Outage:
