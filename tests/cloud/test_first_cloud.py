@@ -56,7 +56,7 @@ def test_applying_the_example_again_changes_nothing(cloud: Cloud, first: Tenant)
     after = first.wait_phase("one", "Active")
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
     assert after["status"] == before["status"]
-    cloud.kubectl("delete", "-f", str(EXAMPLE), "--timeout=120s")
+    cloud.kubectl("delete", "-f", str(EXAMPLE), "--ignore-not-found", "--timeout=120s")
     wait_sound(cloud)
 
 

@@ -45,7 +45,7 @@ def both(cloud: Cloud) -> Iterator[Both]:
     tenants["shop"].wait_phase("web", "Active", kind="floatingip")
     with Guests(cloud, "shop") as in_shop, Guests(cloud, "lab") as in_lab:
         yield Both(cloud, tenants["shop"], tenants["lab"], in_shop, in_lab)
-    cloud.kubectl("delete", "-f", str(EXAMPLE), "--timeout=180s")
+    cloud.kubectl("delete", "-f", str(EXAMPLE), "--ignore-not-found", "--timeout=180s")
     wait_sound(cloud)
 
 

@@ -115,11 +115,16 @@ def wanted(server: Server, domain: Domain | None, *, start_asked: bool = False) 
 
 def stopped_at_generation(server: Server, domain: Domain | None, power: Power) -> int | None:
     """Return the generation to remember for a Server that is off although ``spec.state`` says Active."""
-    if server.spec.state is not ServerState.ACTIVE or power is not Power.OFF:
+    if server.spec.state is not ServerState.ACTIVE:
         return None
     generation = server.metadata.generation
     is_off = found(domain) in {Found.ABSENT, Found.OFF}
-    return generation if is_off or server.status.stopped_at_generation == generation else None
+    was_remembered = server.status.stopped_at_generation == generation
+    if power is Power.OFF:
+        return generation if is_off or was_remembered else None
+    # It may have ended since it was decided that it runs: what says Shutoff says at once that it stays so.
+    has_ended = power is Power.ON and ended_by_itself(server, domain) and not is_restart(server, domain)
+    return generation if has_ended or (power is Power.ON and is_off and was_remembered) else None
 
 
 def restart_delay_s(restarts: int) -> float:
