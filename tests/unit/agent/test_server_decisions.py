@@ -161,6 +161,10 @@ def test_a_start_that_was_asked_for_wins_over_the_guests_own_end_but_not_over_th
         (powering_off(server("Active")), domain(), Power.OFF, None),
         (server("Active", state="Shutoff"), off(StopReason.GUEST), Power.OFF, None),
         (server("Shutoff", stopped_at=2), domain(), Power.ON, None),
+        # It ended between the decision that it runs and the look at what is.
+        (server("Active"), off(StopReason.GUEST), Power.ON, 2),
+        (server("Active", restartPolicy="Always"), off(StopReason.GUEST), Power.ON, None),
+        (server("Shutoff", stopped_at=2), off(StopReason.GUEST), Power.ON, 2),
     ],
 )
 def test_the_generation_of_a_guests_own_end(it: Server, here: Domain, power: Power, remembered: int | None) -> None:
