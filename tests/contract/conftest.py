@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import Lab, running_lab
+from contract.group_lab import Guests, boot_guests
+from contract.network_lab import Lab, Pair, boot_pair, running_lab
 from contract.router_lab import Cloud, Outside, build_cloud, outside
 from contract.router_lab import running_lab as running_router_lab
 
@@ -16,6 +17,16 @@ from contract.router_lab import running_lab as running_router_lab
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
     async with running_lab(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+async def pair(lab: Lab) -> Pair:
+    return await boot_pair(lab)
+
+
+@pytest.fixture
+async def guests(lab: Lab) -> Guests:
+    return await boot_guests(lab)
 
 
 @pytest.fixture

@@ -92,3 +92,12 @@ async def connect(client: Guest, server: Guest, address: str, port: int) -> Conn
             accepted, _ = await loop.sock_accept(listener)
     server.sockets.append(accepted)
     return Connection(client.sockets[-1], accepted)
+
+
+async def hears_bytes(receiver: socket.socket, size: int) -> bool:
+    """Tell whether a message of that size comes."""
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return len(await asyncio.get_running_loop().sock_recv(receiver, 65_536)) == size
+    except TimeoutError:
+        return False

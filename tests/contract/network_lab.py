@@ -8,7 +8,7 @@ import ctypes
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -339,11 +339,29 @@ def port(
     )
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 5) -> None:
-    """Wait until the check holds."""
-    async with asyncio.timeout(timeout_s):
-        while not await check():  # noqa: ASYNC110  # why: what is waited for is in a kernel or another process
-            await asyncio.sleep(0.02)
+@dataclass
+class Pair:
+    """Guest ``a`` on host one and guest ``b`` on host two, of one network."""
+
+    lab: Lab
+    network: HostNetwork
+    a: Guest
+    b: Guest
+
+
+async def boot_pair(lab: Lab) -> Pair:
+    """Start both guests, and let them take their leases."""
+    both = network(1, port("a", "10.10.0.11", lab.one), port("b", "10.10.0.12", lab.two))
+    a = await lab.one.boot(both, both.ports[0])
+    b = await lab.two.boot(both, both.ports[1])
+    await a.dhcp()
+    await b.dhcp()
+    return Pair(lab, both, a, b)
+
+
+async def resolves(guest: Guest, name: str, address: str) -> bool:
+    """Tell whether the service of network 1 knows the name by the address."""
+    return address in await guest.resolve(f"{name}.net1.lab.nephos.internal", "10.10.0.254")
 
 
 def _cable(other_end: int) -> None:

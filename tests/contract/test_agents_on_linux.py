@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from contract import router_lab
-from contract.network_lab import PHYSICAL_NETWORK, PROVIDER_BRIDGE, Host, Lab, eventually
+from contract.network_lab import PHYSICAL_NETWORK, PROVIDER_BRIDGE, Host, Lab
 from contract.router_lab import Outside, Silent
+from contract.waiting import eventually
 from nephos_agent.agent import Agent
 from nephos_agent.agent import Host as Drivers
 from nephos_agent.compute.memory import MemoryCompute

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import PROVIDER_BRIDGE, Host, Lab, eventually, inside, network, port
+from contract.network_lab import PROVIDER_BRIDGE, Host, Lab, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -29,6 +29,7 @@ from contract.router_lab import (
     router,
     running_lab,
 )
+from contract.waiting import eventually
 from nephos_agent.network.linux.abilities import probe
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import PortAddress, ProviderSegment, RouterGateway

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from contract.waiting import eventually
 from nephos_agent.launcher.memory import MemoryLauncher
 from nephos_agent.launcher.protocol import Launcher, Unit
 from nephos_agent.launcher.supervisor import SupervisorLauncher
@@ -100,12 +101,6 @@ class Bench:
         """A process that notes each start and each SIGHUP in a file, and goes on until it is ended."""
         script = 'trap "echo hup >> $0" HUP; echo start >> $0; while :; do sleep 0.05; done'
         return Unit(name, ("/bin/sh", "-c", script, str(self.folder / name), *arguments), "A process of a test")
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(15):
-        while not await holds():  # noqa: ASYNC110  # why: another process does it, and tells nobody
-            await asyncio.sleep(0.02)
 
 
 def _wait_for_socket(path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from contract.network_lab import Guest, Lab, eventually, network, port
+from contract.network_lab import Guest, Lab, network, port
+from contract.waiting import eventually
 from nephos_agent.network.model import HostNetwork, RateLimit
 from nephos_agent.network.names import funnel_name, tap_name
 from nephos_agent.network.traffic import DropReason

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.guest_sockets import datagrams
-from contract.network_lab import Guest, Host, Lab, eventually, inside, network, port
+from contract.network_lab import Guest, Host, Lab, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -30,6 +30,7 @@ from contract.router_lab import (
     router,
     running_lab,
 )
+from contract.waiting import eventually
 from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.announce import packet_socket
 from nephos_agent.network.linux.router_kernel import RouterKernel

@@ -17,7 +17,8 @@ import pytest
 
 from contract import dhcpv6_client as dhcpv6
 from contract import network_lab as lab_module
-from contract.network_lab import Guest, Lab, eventually, inside, port
+from contract.network_lab import Guest, Lab, inside, port
+from contract.waiting import eventually
 from nephos_agent.network.model import HostNetwork, HostPort, PortAddress
 from nephos_agent.network.names import network_names
 from nephos_api.identity import interface_id
