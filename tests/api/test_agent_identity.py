@@ -128,7 +128,8 @@ class TestOfAnotherHost:
         change = {"status": {"phase": "Active"}}
         api.patch(body, change, sub="status", user=AGENT, node="h2").refused("placed there only")
         api.patch(body, change, sub="status", user=AGENT, node="h1").accepted()
-        for field, value in {"host": "h2", "address": "203.0.113.10", "fixedAddress": "10.10.0.1"}.items():
+        others = {"host": "h2", "address": "203.0.113.10", "fixedAddress": "10.10.0.1", "observedGeneration": 7}
+        for field, value in others.items():
             taken = {"status": {field: value}}
             api.patch(body, taken, sub="status", user=AGENT, node="h1").refused("is the operator's")
         api.remove(body)

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from nephos_agent.conditions import released, sentence, take_over
 from nephos_agent.network.model import HostRouter
-from nephos_api.conditions import Condition, ready, reconciling, stalled
+from nephos_api.conditions import Condition, ConditionType, find, ready, reconciling, stalled
 from nephos_api.errors import PermanentFault, TemporaryFault
-from nephos_api.resources.floating_ip import FloatingIP, FloatingIPPhase, FloatingIPStatus
+from nephos_api.resources.floating_ip import HOST_DOWN, FloatingIP, FloatingIPPhase, FloatingIPStatus
 
-_OWNED: Final = {"phase", "conditions", "observed_generation"}
+_OWNED: Final = {"phase", "conditions"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class Observation:
         return floating_ip.uid in self.answering or is_off or isinstance(self.fault, PermanentFault)
 
 
+def is_the_operators(floating_ip: FloatingIP) -> bool:
+    """Tell whether the operator takes this host for lost: until it sees it again, phase and conditions are its own.
+
+    That the host has let go of one that is being deleted is always for it to say.
+    """
+    said = find(floating_ip.status.conditions, ConditionType.READY)
+    return said is not None and said.reason == HOST_DOWN and not floating_ip.is_deleting
+
+
 def floating_ip_status(floating_ip: FloatingIP, seen: Observation, now: str) -> FloatingIPStatus:
     """Return the status; equal to the old one where nothing changed."""
     phase, conditions = _judge(floating_ip, seen, now)
@@ -47,7 +56,6 @@ def floating_ip_status(floating_ip: FloatingIP, seen: Observation, now: str) -> 
         update={
             "phase": phase,
             "conditions": take_over(old.conditions, conditions, now),
-            "observed_generation": floating_ip.metadata.generation,
         }
     )
 

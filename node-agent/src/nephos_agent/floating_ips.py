@@ -76,6 +76,9 @@ class FloatingIPs:
     async def _say(self, bound: tuple[FloatingIP, ...], seen: Observation) -> Result:
         wait_s: float | None = None
         for floating_ip in bound:
+            if floating_ip_status.is_the_operators(floating_ip):
+                self._silent_since.pop(floating_ip.uid, None)
+                continue
             silent_s = self._silence_s(floating_ip, seen)
             if silent_s is not None:
                 wait_s = min(_ASK_LATER_S if silent_s >= _PATIENCE_S else _ASK_AGAIN_S, wait_s or _ASK_LATER_S)

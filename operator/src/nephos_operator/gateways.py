@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from nephos_api.resources import Host
 from nephos_api.resources.host import HostPhase
 from nephos_api.resources.network import ExternalSegment
+from nephos_operator.host_release import absence
 from nephos_operator.provider import reaches
 
 
@@ -18,12 +19,11 @@ def is_in_service(host: Host) -> bool:
 
 def unfitness(host: Host | None, segment: ExternalSegment) -> str | None:
     """Return why the Host can't be a gateway to the segment, in words that go on with its name; None where it can."""
-    if host is None or host.is_deleting:
-        return "is gone"
-    if host.spec.out_of_service:
-        return "is out of service"
+    absent = absence(host)
+    if host is None or absent:
+        return absent
     if host.status.phase is not HostPhase.UP or not host.spec.enabled:
-        return f"is {HostPhase.DOWN if host.status.phase is HostPhase.DOWN else HostPhase.DISABLED}"
+        return "is Disabled"
     if not reaches(host, segment):
         return f"does not reach physical network {segment.physical_network}"
     return None if host.status.address else "has no address on the underlay"

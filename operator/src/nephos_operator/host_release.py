@@ -1,4 +1,4 @@
-"""Whether anything of a Server, or of a FloatingIP, may still be on a Host."""
+"""Whether a Host is there to do, or to let go, and whether anything of a Server or FloatingIP may still be on it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from datetime import datetime
 from typing import Final
 
 from nephos_api.conditions import ConditionType, find, is_true, is_true_of
-from nephos_api.resources import FloatingIP, Port, Server
+from nephos_api.resources import FloatingIP, Host, Port, Server
 from nephos_api.resources.host import HostPhase
 from nephos_operator.store import Store
 
 SILENT_S: Final = 45.0
 """An address that is being given back may be given to another after its Host was Down for so long: the host may be cut
 off from us and still answer, but the next holder announces itself, and people are not kept waiting for a dead host."""
+
+
+def absence(host: Host | None) -> str | None:
+    """Return why nobody hears of what the Host does, in words that go on with its name; None where its agent says."""
+    if host is None or host.is_deleting:
+        return "is gone"
+    if host.spec.out_of_service:
+        return "is out of service"
+    return "is Down" if host.status.phase is HostPhase.DOWN else None
 
 
 def has_let_go(server: Server, store: Store) -> bool:

@@ -228,7 +228,7 @@ def _host(old: Host | None, new: Host | None, store: Store) -> Iterator[Key]:
     for other in store.hosts:  # who stays on a lost one for want of another may have found it
         if not is_in_service(other):
             yield from keys(store.routers.by("gateway_host", other.metadata.name))
-    yield from (found.key for found in store.floating_ips.by("host", name) if found.is_deleting)
+    yield from keys(store.floating_ips.by("host", name))
     for network in store.networks:
         if network.spec.external is not None and network.status.phase is not NetworkPhase.ACTIVE:
             yield network.key

@@ -351,6 +351,29 @@ class TestFloatingIPs:
         assert ready is not None
         assert (found.status.phase, ready.reason) == (phase, getattr(fault, "reason", ""))
 
+    async def test_what_the_operator_took_back_is_silent_until_it_is_handed_over(
+        self, world: World, tenancy: Tenancy, bound: tuple[Router, Port]
+    ) -> None:
+        fip = tenancy.floating_ip("web", *bound)
+        await world.until(FloatingIP, "web", lambda each: each.status.phase == "Active")
+        await world.end()
+        await tenancy.say(fip, {"phase": "Down", "conditions": [unready("HostDown")]})
+        await world.start()
+        await world.settled()
+        assert (await world.get(FloatingIP, "web")).status.phase == "Down"
+        assert writes(world) == 1
+        await tenancy.say(fip, {"phase": "Down", "conditions": [unready("Binding")]})
+        await world.until(FloatingIP, "web", lambda each: each.status.phase == "Active")
+
+    async def test_one_that_is_deleted_while_its_host_counts_as_lost_is_let_go(
+        self, world: World, tenancy: Tenancy, bound: tuple[Router, Port]
+    ) -> None:
+        fip = tenancy.floating_ip("web", *bound)
+        await world.until(FloatingIP, "web", lambda each: each.status.phase == "Active")
+        await tenancy.say(fip, {"phase": "Down", "conditions": [unready("HostDown")]})
+        await world.api.delete(FloatingIP, "web", "demo")
+        await world.until(FloatingIP, "web", lambda each: is_true(each.status.conditions, ConditionType.RELEASED))
+
     async def test_one_that_is_deleted_is_let_go_first(
         self, world: World, tenancy: Tenancy, bound: tuple[Router, Port]
     ) -> None:
@@ -429,6 +452,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floating_ips, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(floating_ips, "_ASK_AGAIN_S", 0.01)
     monkeypatch.setattr(floating_ips, "_ASK_LATER_S", 0.02)
+
+
+def unready(reason: str) -> dict[str, Any]:
+    """Return the operator's Ready condition of one that it speaks of."""
+    moment = "2026-01-01T00:00:00Z"
+    return {"type": "Ready", "status": "False", "reason": reason, "message": "", "lastTransitionTime": moment}
 
 
 def writes(world: World) -> int:

@@ -306,6 +306,10 @@ class World:
     def ready(self, resource: Any) -> Any:
         return next(condition for condition in resource.status.conditions if condition.type == "Ready")
 
+    def is_told(self, resource: Any, reason: str) -> bool:
+        """Tell whether that is the reason of its Ready condition."""
+        return any(each.type == "Ready" and each.reason == reason for each in resource.status.conditions)
+
     def writes(self, make: Callable[[Any], bool] = lambda _: True) -> list[Any]:
         return [write for write in self.kube.writes if make(write)]
 

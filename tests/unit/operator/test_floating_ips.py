@@ -43,6 +43,13 @@ async def move(cloud: World, port_name: str, host: str) -> None:
     cloud._watch()
 
 
+async def look_at_hosts(cloud: World) -> None:
+    """Have the Hosts alone looked at, as the check of their Leases does."""
+    for host in cloud.store.hosts:
+        await cloud.reconcile(host.key)
+    await cloud.settle()
+
+
 async def test_it_gets_a_free_address_of_the_pool_and_stands_for_nobody(edge: World) -> None:
     floating_ip = await edge.add_floating_ip()
     public = await edge.get(Network, "public", CATALOG_NAMESPACE)
@@ -300,6 +307,74 @@ async def test_a_port_without_a_host_is_waited_for(edge: World) -> None:
     floating_ip = await edge.get(FloatingIP, "web")
     assert (floating_ip.status.port, floating_ip.status.host) == ("vip", None)
     assert await edge.reason(FloatingIP, "web") == "PortUnbound"
+
+
+class TestHostDown:
+    """Nobody knows whether an address answers on a Host that is not heard of."""
+
+    @pytest.fixture
+    async def lost(self, edge: World) -> World:
+        """A FloatingIP that answered, on a Host that fell silent."""
+        await edge.add_server("one")
+        await edge.add_floating_ip(server="one")
+        await edge.agent_answers("web")
+        edge.silent.add(await host_of(edge, "one"))
+        edge.pass_time(60)
+        await look_at_hosts(edge)
+        return edge
+
+    async def test_it_is_not_active_and_says_why(self, lost: World) -> None:
+        floating_ip, host = await lost.get(FloatingIP, "web"), await host_of(lost, "one")
+        assert (floating_ip.status.phase, floating_ip.status.host) == ("Down", host)
+        assert await lost.reason(FloatingIP, "web") == "HostDown"
+        assert f"Host {host} is Down" in await lost.message(FloatingIP, "web")
+        assert true_conditions(floating_ip) == ["Reconciling"]
+        assert "HostDown" in lost.events.reasons
+        before = len(lost.kube.writes)
+        await lost.look_again()
+        assert len(lost.kube.writes) == before
+
+    async def test_its_agent_has_the_word_again_once_the_host_is_up(self, lost: World) -> None:
+        lost.silent.clear()
+        lost.pass_time(5)
+        await look_at_hosts(lost)
+        floating_ip = await lost.get(FloatingIP, "web")
+        assert (floating_ip.status.phase, lost.ready(floating_ip).reason) == ("Down", "Binding")
+        assert true_conditions(floating_ip) == []
+        await lost.agent_answers("web")
+        await lost.look_again()
+        floating_ip = await lost.get(FloatingIP, "web")
+        assert (floating_ip.status.phase, true_conditions(floating_ip)) == ("Active", ["Ready"])
+
+    async def test_it_is_bound_elsewhere_meanwhile(self, lost: World) -> None:
+        before = await lost.get(FloatingIP, "web")
+        other = "h2" if before.status.host == "h1" else "h1"
+        await move(lost, "one-net0", other)
+        await lost.reconcile(before.key)
+        floating_ip = await lost.get(FloatingIP, "web")
+        assert (floating_ip.status.host, lost.ready(floating_ip).reason) == (other, "Binding")
+        assert true_conditions(floating_ip) == []
+
+    async def test_one_that_comes_to_a_host_that_is_down_says_so_too(self, lost: World) -> None:
+        await lost.add_server("two", networks=[{"network": "blue"}])
+        other = await lost.add_floating_ip("other", port="two-net0")
+        await move(lost, "two-net0", await host_of(lost, "one"))
+        await lost.reconcile(other.key)
+        assert await lost.reason(FloatingIP, "other") == "HostDown"
+
+    @pytest.mark.parametrize(("way", "said"), [("gone", "is gone"), ("outOfService", "is out of service")])
+    async def test_a_host_that_is_dead_is_told_by_name(self, edge: World, way: str, said: str) -> None:
+        await edge.add_server("one")
+        await edge.add_floating_ip(server="one")
+        await edge.agent_answers("web")
+        host = await host_of(edge, "one")
+        if way == "gone":
+            await edge.kube.delete(Host, host)
+            await edge.settle()
+        else:
+            await edge.change(Host, host, outOfService=True)
+        assert (await edge.get(FloatingIP, "web")).status.phase == "Down"
+        assert f"Host {host} {said}" in await edge.message(FloatingIP, "web")
 
 
 class TestRelease:

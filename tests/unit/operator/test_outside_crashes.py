@@ -54,7 +54,8 @@ async def agents_act(world: World) -> None:
         elif server.status.phase == "Build":
             await world.kube.apply_status(server, {"phase": "Active", "conditions": []}, FieldManager.AGENT)
     for item in await bodies(world, FloatingIP):
-        if item.status.host is not None:
+        is_the_operators = world.is_told(item, "HostDown") and not item.is_deleting
+        if item.status.host is not None and not is_the_operators:
             conditions = [world.condition("Released" if item.is_deleting else "Ready", "True")]
             status = {"phase": "Down" if item.is_deleting else "Active", "conditions": conditions}
             await world.kube.apply_status(item, status, FieldManager.AGENT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
@@ -60,8 +60,15 @@ class FloatingIPPhase(StrEnum):
     ERROR = "Error"
 
 
+HOST_DOWN: Final = "HostDown"
+"""The reason of the Ready condition while the operator has phase and conditions back from a Host that fell silent."""
+
+
 class FloatingIPStatus(Status):
     """The operator owns everything but phase and conditions, which are the agent's while status.host is set.
+
+    Of a Host that is Down nobody knows whether the address answers: the operator says so (Ready, reason HostDown). That
+    Host's agent says nothing more of it, even if it runs, until the operator has seen the Host Up and says Binding.
 
     Once the deletion of a FloatingIP was asked for, that agent ends what it does for it, and says so by the condition
     Released: only then another may have the address.

@@ -10,7 +10,7 @@ from nephos_api.conditions import Condition, Conditions, ConditionStatus, Condit
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import FloatingIP, Network, Subnet
-from nephos_api.resources.floating_ip import FloatingIPPhase, FloatingIPStatus
+from nephos_api.resources.floating_ip import HOST_DOWN, FloatingIPPhase, FloatingIPStatus
 from nephos_operator import counted
 from nephos_operator.addressing import network_of
 from nephos_operator.bindings import Binding, find_binding, target_text
@@ -18,7 +18,7 @@ from nephos_operator.claims import better_claimant
 from nephos_operator.context import Context, ensure_finalizer, release_finalizer
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, pool_problem, reserve
 from nephos_operator.handover import taken_back
-from nephos_operator.host_release import seconds_until_free
+from nephos_operator.host_release import absence, seconds_until_free
 from nephos_operator.references import active_project, active_subnets
 from nephos_operator.router_indices import external_keys
 from nephos_operator.router_outside import external_network
@@ -29,7 +29,7 @@ BINDING: Final = "Binding"
 """The reason of the Ready condition that the operator leaves to the agent."""
 
 AGENTS_FIELDS: Final = frozenset({"phase", "conditions"})
-"""What is the agent's while status.host is set."""
+"""What is the agent's while status.host names a Host that is not Down."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,11 @@ async def reconcile(key: Key, context: Context) -> Result:
     if not await ensure_finalizer(floating_ip, context):
         return Done()
     planned = plan(floating_ip, context)
-    if planned.status.host is not None:
-        return await _hand_over(floating_ip, planned, context)
-    return await _settle(floating_ip, planned, context)
+    if planned.status.host is None:
+        return await _settle(floating_ip, planned, context)
+    if (why := absence(context.store.hosts.get(planned.status.host))) is not None:
+        return await _take_back(floating_ip, planned, why, context)
+    return await _hand_over(floating_ip, planned, context)
 
 
 def plan(floating_ip: FloatingIP, context: Context) -> Plan:
@@ -161,13 +163,29 @@ async def _hand_over(floating_ip: FloatingIP, planned: Plan, context: Context) -
     return Done()
 
 
+async def _take_back(floating_ip: FloatingIP, planned: Plan, why: str, context: Context) -> Result:
+    """Write the status of one whose Host is not there to say whether it answers; it is not Active meanwhile."""
+    host = planned.status.host
+    waits = Waits(HOST_DOWN, f"Host {host} {why} and can't say whether the address answers; waits for it to be Up")
+    own = told(floating_ip, waits, context)
+    said = {
+        "observed_generation": floating_ip.metadata.generation,
+        "phase": FloatingIPPhase.DOWN,
+        "conditions": taken_back(floating_ip.status.conditions, own, context.now()),
+    }
+    if floating_ip.status.phase is FloatingIPPhase.ACTIVE:
+        context.events.warning(floating_ip, waits.reason, waits.message)
+    await write(floating_ip, planned.status.model_copy(update=said), context, guard=True)
+    return Wait(waits.message)
+
+
 def _stands_for(status: FloatingIPStatus) -> tuple[str | None, ...]:
     return status.address, status.host, status.port_uid, status.fixed_address, status.router_uid
 
 
 def _is_operators(conditions: Conditions) -> bool:
     ready_condition = find(conditions, ConditionType.READY)
-    return ready_condition is None or ready_condition.reason == BINDING
+    return ready_condition is None or ready_condition.reason in (BINDING, HOST_DOWN)
 
 
 def _binding(floating_ip: FloatingIP, context: Context) -> Conditions:
