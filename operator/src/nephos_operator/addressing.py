@@ -8,7 +8,7 @@ addresses than fit in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -140,7 +140,7 @@ class AddressBook:
     def __init__(self) -> None:
         self._held: dict[str, dict[int, set[Key]]] = {}
         self._reserved: dict[str, dict[int, Key]] = {}
-        self._reservations: dict[tuple[str, Key], set[int]] = {}
+        self._reservations: dict[Key, set[tuple[str, int]]] = {}
         self._cursors: dict[str, Cursor] = {}
 
     def hold(self, holder: Key, addresses: Iterable[Held]) -> None:
@@ -148,7 +148,7 @@ class AddressBook:
         for subnet_uid, address in addresses:
             number = int(ip_address(address))
             self._held.setdefault(subnet_uid, {}).setdefault(number, set()).add(holder)
-            if number in self._reservations.get((subnet_uid, holder), ()):
+            if (subnet_uid, number) in self._reservations.get(holder, ()):
                 self._unreserve(subnet_uid, holder, number)
 
     def release(self, holder: Key, addresses: Iterable[Held]) -> None:
@@ -167,19 +167,20 @@ class AddressBook:
     def forget_subnet(self, subnet_uid: str) -> None:
         """Forget what is kept for a Subnet that is gone."""
         self._cursors.pop(subnet_uid, None)
-        for holder in tuple(self._reserved.get(subnet_uid, {}).values()):
-            self._reservations.pop((subnet_uid, holder), None)
-        self._reserved.pop(subnet_uid, None)
+        for number, holder in tuple(self._reserved.get(subnet_uid, {}).items()):
+            self._unreserve(subnet_uid, holder, number)
 
-    def cancel(self, holder: Key) -> None:
-        """Give back what is reserved for an object that will not have it."""
-        for subnet_uid in tuple(self._reserved):
-            self._cancel(subnet_uid, holder)
+    def cancel(self, holder: Key, *, but: Collection[Held] = ()) -> None:
+        """Give back what is reserved for an object, but for the addresses that it will have."""
+        kept = {(subnet_uid, int(ip_address(address))) for subnet_uid, address in but}
+        for subnet_uid, number in sorted(self._reservations.get(holder, set()) - kept):
+            self._unreserve(subnet_uid, holder, number)
+            self._freed(subnet_uid, number)
 
     def cancel_all(self) -> None:
         """Give back everything that is reserved."""
-        for subnet_uid, holder in tuple(self._reservations):
-            self._cancel(subnet_uid, holder)
+        for holder in tuple(self._reservations):
+            self.cancel(holder)
 
     def is_taken(self, subnet_uid: str, number: int) -> bool:
         """Tell whether an object holds the address, or it is reserved for one."""
@@ -207,7 +208,7 @@ class AddressBook:
     def reserve_next(self, subnet: Subnet, holder: Key) -> str | None:
         """Reserve a free address of the Subnet's pools for the object, if it has none yet; None where there is none."""
         cidr = network_of(subnet.spec)
-        if reserved := self._reservations.get((subnet.uid, holder)):
+        if reserved := [number for uid, number in self._reservations.get(holder, ()) if uid == subnet.uid]:
             return text(min(reserved), cidr)
         excluded = unusable(subnet)
         number = self._cursor(subnet).next_free(lambda n: n in excluded or self.is_taken(subnet.uid, n))
@@ -218,19 +219,16 @@ class AddressBook:
 
     def _reserve(self, subnet_uid: str, holder: Key, number: int) -> None:
         self._reserved.setdefault(subnet_uid, {})[number] = holder
-        self._reservations.setdefault((subnet_uid, holder), set()).add(number)
+        self._reservations.setdefault(holder, set()).add((subnet_uid, number))
 
     def _unreserve(self, subnet_uid: str, holder: Key, number: int) -> None:
-        self._reserved[subnet_uid].pop(number, None)
-        numbers = self._reservations[subnet_uid, holder]
-        numbers.discard(number)
-        if not numbers:
-            del self._reservations[subnet_uid, holder]
-
-    def _cancel(self, subnet_uid: str, holder: Key) -> None:
-        for number in sorted(self._reservations.get((subnet_uid, holder), ())):
-            self._unreserve(subnet_uid, holder, number)
-            self._freed(subnet_uid, number)
+        reserved, own = self._reserved[subnet_uid], self._reservations[holder]
+        del reserved[number]
+        own.discard((subnet_uid, number))
+        if not reserved:
+            del self._reserved[subnet_uid]
+        if not own:
+            del self._reservations[holder]
 
     def _cursor(self, subnet: Subnet) -> Cursor:
         ranges = pools(subnet.spec)

@@ -33,6 +33,13 @@ def held_addresses(resource: Resource | None) -> frozenset[Held]:
             return frozenset()
 
 
+def held_macs(port: Port | None) -> frozenset[Held]:
+    """Return the MAC address that the Port has on its Network, by that Network's UID."""
+    if port is None or port.spec.network_uid is None or port.spec.mac_address is None:
+        return frozenset()
+    return frozenset({(port.spec.network_uid, port.spec.mac_address)})
+
+
 def named_holders(holders: Iterable[Key], namespace: str | None) -> str:
     """Return who has what a user of the namespace asks for; what other projects have is not named."""
     own = sorted(str(key) for key in holders if key.namespace == namespace)

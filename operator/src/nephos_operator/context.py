@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -54,6 +54,8 @@ class Context:
     """Called with the outcome of each decision of placement."""
     vnis_under_way: dict[int, str] = field(default_factory=dict)
     """VNIs that are decided and not yet in the store, and the UIDs of their Networks and Routers."""
+    shares_under_way: set[str] = field(default_factory=set)
+    """UIDs of objects whose share of their Project's quota is being written."""
     promised_ports: dict[Key, str] = field(default_factory=dict)
     """Ports that people made and that are being bound to a Server, whose UID it is: another must not take them."""
     refusals: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Context:
     def forget_undertakings(self) -> None:
         """Forget what was decided and not written: another replica may have led since."""
         self.vnis_under_way.clear()
+        self.shares_under_way.clear()
         self.promised_ports.clear()
         self.refusals.clear()
         self.busy.clear()
@@ -121,10 +124,3 @@ async def release_finalizer(resource: Resource, context: Context) -> None:
     finalizers = resource.metadata.finalizers
     if CLEANUP_FINALIZER in finalizers:
         await context.kube.set_finalizers(resource, tuple(f for f in finalizers if f != CLEANUP_FINALIZER))
-
-
-def listed(keys: Collection[Key], *, most: int = 3) -> str:
-    """Return the first few keys as a sentence says them: ``Port a, Port b and 7 more``."""
-    names = [f"{key.kind} {key.name}" for key in sorted(keys, key=str)]
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

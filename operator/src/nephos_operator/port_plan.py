@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from nephos_api import identity
+from nephos_api.interfaces import mac_of
 from nephos_api.resources import Network, Port
 from nephos_api.resources.network import NetworkPhase
-from nephos_operator import counted
 from nephos_operator.addressing import AddressBook
 from nephos_operator.allocation import allocate, completed
 from nephos_operator.claims import better_claimant, named_holders
 from nephos_operator.precedence import winner
-from nephos_operator.references import (
-    active_project,
-    active_subnets,
-    pinned_network,
-    settled_subnets,
-    shared_network,
-)
+from nephos_operator.references import active_subnets, pinned_network, settled_subnets, shared_network
 from nephos_operator.security_groups import Groups, port_groups
 from nephos_operator.store import Store
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -34,14 +28,14 @@ class PortPlan:
 
 
 def plan(port: Port, store: Store, book: AddressBook) -> PortPlan | Problem:
-    """Decide what the Port gets and reserve its addresses; what it has already stays."""
+    """Decide what the Port gets, where its Project takes it, and reserve its addresses; what it has already stays."""
     if port.spec.allocations and port.spec.network_uid:
         groups = port_groups(port, pinned_network(port, store), store)
         return PortPlan(kept_addresses(port, store, book) | groups.to_wire(), groups)
     network = _network(port, store)
     if not isinstance(network, Network):
         return network
-    mac = port.spec.mac_address or identity.mac_address(port.uid)
+    mac = mac_of(port)
     if others := store.ports.by("mac", (network.uid, mac)):
         names = named_holders({others[0].key}, port.metadata.namespace)
         return Waits("MACInUse", f"waits for {mac}, which spec.macAddress asks for: {names} has it")
@@ -65,18 +59,12 @@ def kept_addresses(port: Port, store: Store, book: AddressBook) -> dict[str, Any
     network = pinned_network(port, store)
     if network is None or not port.spec.allocations:
         return {}
-    mac = port.spec.mac_address or identity.mac_address(port.uid)
-    allocations = completed(port.key, port.spec.allocations, active_subnets(network, store), book, mac)
+    allocations = completed(port.key, port.spec.allocations, active_subnets(network, store), book, mac_of(port))
     return {"allocations": [held.to_wire() for held in allocations]}
 
 
 def _network(port: Port, store: Store) -> Network | Problem:
     """Return the Network, once it can give addresses to the Port."""
-    project = active_project(port.metadata.namespace, store)
-    if isinstance(project, Waits | Stalls):
-        return project
-    if over := counted.problem(port, project, store):
-        return over
     network = shared_network(port.metadata.namespace, port.spec.network, "spec.network", store)
     if not isinstance(network, Network):
         return network

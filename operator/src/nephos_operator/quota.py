@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from nephos_api.conditions import Conditions, ConditionType, find
+from nephos_api.metadata import Resource
 from nephos_api.model import wire_name
 from nephos_api.resources import SecurityGroup
 from nephos_api.resources.project import Quota
-from nephos_operator.store import Store
 from nephos_operator.verdict import Stalls
+
+if TYPE_CHECKING:
+    from nephos_operator.store import Store
 
 Amounts = Mapping[str, int]
 """Amounts by the names of the fields of a Quota."""
@@ -27,6 +31,8 @@ COUNTED_KINDS: Final = {
 }
 """Kinds of which a project may have only so many, and the quota's field that says how many."""
 
+EXCEEDED: Final = "QuotaExceeded"
+"""The reason of what is one too many."""
 UNLIMITED: Final = -1
 
 
@@ -42,6 +48,13 @@ def usage(namespace: str, store: Store) -> dict[str, int]:
     return amounts | {"cores": cores, "ram_mib": ram_mib, "security_group_rules": sum(map(rule_count, groups))}
 
 
+def beyond_quota(resource: Resource) -> tuple[str | None, ...]:
+    """Return the namespace of an object that is one too many there, to file it by: it waits until there is room."""
+    conditions: Conditions = getattr(getattr(resource, "status", None), "conditions", ())
+    ready = find(conditions, ConditionType.READY)
+    return (resource.metadata.namespace,) if ready is not None and ready.reason == EXCEEDED else ()
+
+
 def rule_count(group: SecurityGroup) -> int:
     """Return how many rules the group has, those of defaultRules included."""
     return len(group.spec.rules) + len(group.spec.default_rules)
@@ -54,7 +67,7 @@ def exceeded(project: str, quota: Quota, used: Amounts, asked: Amounts) -> Stall
         total = used.get(field, 0) + amount
         if amount and limit != UNLIMITED and total > limit:
             return Stalls(
-                "QuotaExceeded",
+                EXCEEDED,
                 f"the quota of Project {project} allows {limit} {wire_name(field)}, this would make it {total};"
                 f" delete something, or ask a cloud admin to raise spec.quota.{wire_name(field)}",
             )

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from nephos_api.interfaces import is_used, port_of
+from nephos_api.conditions import ConditionType, is_true
+from nephos_api.interfaces import is_nic, is_used, port_of
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
 from nephos_api.resources import Flavor, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 from nephos_api.resources.image import ImagePhase
@@ -211,7 +212,7 @@ def interface_plan(server: Server, interface: NetworkInterface, store: Store) ->
     if interface.port is not None:
         return _with_port(server, interface, port, store)
     network: Network | Problem | None = None
-    if port is not None and port.spec.server_uid == server.uid:
+    if port is not None and is_nic(port, server, interface):
         network = pinned_network(port, store)
     network = network or shared_network(namespace, interface.network, "spec.networks", store)
     if not isinstance(network, Network):
@@ -227,7 +228,7 @@ def _group_problem(server: Server, nic: InterfacePlan, store: Store) -> Problem 
     if nic.port is not None:
         return None
     port = store.ports.get(port_of(server, nic.interface), server.metadata.namespace)
-    own = port if port is not None and port.spec.server_uid == server.uid else None
+    own = port if port is not None and is_nic(port, server, nic.interface) else None
     return next(iter(server_groups(server, own, nic.network, store).problems), None)
 
 
@@ -248,7 +249,7 @@ def _with_port(server: Server, interface: NetworkInterface, port: Port | None, s
         return Waits("PortInUse", f"waits for {key}, which {field} names: Server {found.spec.server} uses it")
     network = pinned_network(found, store)
     if network is None or (found.spec.server_uid is None and not can_be_bound(found)):
-        return Waits("PortNotReady", f"waits for {key}, which {field} names, to be Ready; kubectl describe says why")
+        return _not_ready(key, field)
     return InterfacePlan(interface, network, (), found)
 
 
@@ -304,7 +305,10 @@ def _group(server: Server, store: Store) -> ServerGroup | Problem | None:
     if server.spec.server_group is None:
         return None
     key = Key("ServerGroup", server.metadata.namespace, server.spec.server_group)
-    return usable(store.server_groups.find(key), key, "spec.serverGroup")
+    found = usable(store.server_groups.find(key), key, "spec.serverGroup")
+    if isinstance(found, Waits) or is_true(found.status.conditions, ConditionType.READY):
+        return found
+    return _not_ready(key, "spec.serverGroup")
 
 
 def _key_pairs(server: Server, store: Store) -> tuple[KeyPair, ...] | Waits:
@@ -314,8 +318,14 @@ def _key_pairs(server: Server, store: Store) -> tuple[KeyPair, ...] | Waits:
         key_pair = usable(store.key_pairs.find(key), key, "spec.keyPairs")
         if isinstance(key_pair, Waits):
             return key_pair
+        if key_pair.status.fingerprint is None:
+            return _not_ready(key, "spec.keyPairs")
         found.append(key_pair)
     return tuple(found)
+
+
+def _not_ready(key: Key, field: str) -> Waits:
+    return Waits(f"{key.kind}NotReady", f"waits for {key}, which {field} names, to be Ready; kubectl describe says why")
 
 
 def _too_small(flavor: Flavor, image: Image, field: str, has: int, needs: int) -> Stalls:

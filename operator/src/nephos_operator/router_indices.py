@@ -10,6 +10,7 @@ from nephos_api.conditions import ConditionStatus, ConditionType
 from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Router
 from nephos_operator.claims import held_addresses
+from nephos_operator.quota import beyond_quota
 from nephos_operator.references import network_places
 from nephos_operator.table import Index
 
@@ -50,11 +51,6 @@ def _reason(resource: Router | FloatingIP) -> str | None:
     return ready.reason if ready is not None and ready.status is not ConditionStatus.TRUE else None
 
 
-def _waiting(resource: Router | FloatingIP) -> Iterable[Hashable]:
-    reason = _reason(resource)
-    return ((resource.metadata.namespace, reason),) if reason else ()
-
-
 def _named_subnets(router: Router) -> Iterable[Hashable]:
     named = {*router.spec.subnets, *(leg.subnet for leg in router.status.legs)}
     return {(router.metadata.namespace, name) for name in named}
@@ -73,7 +69,7 @@ ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
     "vni": lambda router: _value(router.status.transit_vni),
     "gateway_host": lambda router: _value(router.status.gateway_host),
     "unaddressed": lambda router: external_keys(router) if _reason(router) in _ADDRESS_WANTED else (),
-    "waiting": _waiting,
+    "beyond_quota": beyond_quota,
     "without_gateway": lambda router: (
         (True,) if router.spec.external_network and not router.status.gateway_host else ()
     ),
@@ -91,5 +87,5 @@ FLOATING_IP_INDICES: Final[dict[str, Index[FloatingIP]]] = {
     "target": targets,
     "unbound": lambda floating_ip: external_keys(floating_ip) if is_unbound(floating_ip) else (),
     "unaddressed": lambda floating_ip: () if floating_ip.status.address else external_keys(floating_ip),
-    "waiting": _waiting,
+    "beyond_quota": beyond_quota,
 }

@@ -45,7 +45,7 @@ def plan_outside(router: Router, store: Store, book: AddressBook) -> Outside:
 
     An outside that its spec no longer names stays while a FloatingIP needs it.
     """
-    held = _held_network(router, store)
+    held = held_network(router, store)
     if held is not None and held.metadata.name == router.spec.external_network:
         return _with_addresses(router, held, store, book)
     users = store.floating_ips.by("router_uid", router.uid)
@@ -53,11 +53,9 @@ def plan_outside(router: Router, store: Store, book: AddressBook) -> Outside:
         kept = _with_addresses(router, held, store, book)
         return Outside(held, kept.external, (_in_use(held, [str(user.key) for user in users]), *kept.problems))
     if router.spec.external_network is None:
-        book.cancel(router.key)  # what was reserved may never have been written
         return Outside()
     network = external_network(router.metadata.namespace, router.spec.external_network, store)
     if isinstance(network, Waits | Stalls):
-        book.cancel(router.key)
         return Outside(problems=(network,))
     return _with_addresses(router, network, store, book)
 
@@ -80,7 +78,7 @@ def external_network(namespace: str | None, name: str, store: Store) -> Network 
     return network
 
 
-def _held_network(router: Router, store: Store) -> Network | None:
+def held_network(router: Router, store: Store) -> Network | None:
     """Return the Network that the Router is connected to, if it is there still; a new one of that name is another."""
     external = router.status.external
     if external is None:
@@ -130,7 +128,6 @@ def _asked(router: Router, held: Allocations, subnets: Sequence[Subnet], book: A
         problem: Problem | None = choice_problem(FIELD, address, subnets, router.metadata.namespace)
         allocation = None if problem else reserve(router.key, address, subnets, book)
         if allocation is None:
-            book.cancel(router.key)
             return held, problem or in_use(router.key, FIELD, address, subnets, book)
         found.append(allocation)
     return tuple(found), None

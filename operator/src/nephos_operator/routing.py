@@ -12,10 +12,11 @@ from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator import routing_outside
 from nephos_operator.allocation import is_told
 from nephos_operator.changes import Rule, facts, keys
+from nephos_operator.claims import held_macs
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
 from nephos_operator.port_state import can_be_bound
-from nephos_operator.quota import rule_count
+from nephos_operator.quota import COUNTED_KINDS, rule_count
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
 from nephos_operator.references import pinned_network_key
@@ -39,12 +40,21 @@ def wakes(change: Change, store: Store) -> Iterator[Wake]:
         if rule is not None:
             for key in rule(change.old, change.new, store):
                 yield key, 0.0
-    project = store.projects.get(subject.metadata.namespace or "") if change.new is None else None
-    if project is not None and project.is_deleting:
-        yield project.key, 0.0
+    if change.new is None:
+        yield from ((key, 0.0) for key in _makes_room(subject, store))
     if _frees_capacity(change):
         for server in store.servers.by("reason", "NoValidHost"):
             yield server.key, CROWD_S
+
+
+def _makes_room(gone: Resource, store: Store) -> Iterator[Key]:
+    """What waited for one less of its kind in the Project, or for none at all."""
+    namespace = gone.metadata.namespace
+    if gone.info.kind in COUNTED_KINDS:
+        yield from keys(store.tables[gone.info.kind].by("beyond_quota", namespace))
+    project = store.projects.get(namespace or "")
+    if project is not None and project.is_deleting:
+        yield project.key
 
 
 def leaves_build(change: Change) -> bool:
@@ -184,8 +194,6 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
     yield from keys(store.servers.by("names_group", subject.key))
     for port in store.ports.by("names_group", subject.key):
         yield from _with_server(port, store)
-    if new is None:
-        yield from keys(store.security_groups.by("namespace", namespace))
     if new is None and name == DEFAULT:
         yield store.projects.key(namespace or "")
 
@@ -205,21 +213,21 @@ def _left_groups(old: Port | None, new: Port | None, store: Store) -> Iterable[K
     return (store.security_groups.key(reference.name, reference.namespace) for reference in left)
 
 
-def _beyond_quota_of_ports(namespace: str | None, store: Store) -> Iterator[Key]:
-    """Ports, Servers to be placed, and Servers with a NIC to come, that may have waited for one Port less."""
-    yield from keys(store.ports.by("reason", (namespace, "QuotaExceeded")))
-    waiting = store.servers.by("reason", "QuotaExceeded")
-    yield from (server.key for server in waiting if server.metadata.namespace == namespace)
-    yield from keys(store.servers.by("incomplete", namespace))
+def _rivals(old: Port | None, new: Port | None, store: Store) -> Iterator[Key]:
+    """All Ports with the MAC address that the Port came to have on its Network, or had: one of them is the winner."""
+    for held in held_macs(old) ^ held_macs(new):
+        yield from keys(store.ports.by("mac", held))
 
 
 def _port(old: Port | None, new: Port | None, store: Store) -> Iterable[Key]:
     port = new or old
     if port is None:
         return
-    if new is None:
-        yield from _beyond_quota_of_ports(port.metadata.namespace, store)
+    if new is None:  # Servers to be placed, or with a NIC to come, count Ports too
+        for index in ("beyond_quota", "incomplete"):
+            yield from keys(store.servers.by(index, port.metadata.namespace))
     yield from _left_groups(old, new, store)
+    yield from _rivals(old, new, store)
     if _binding_facts(old) != _binding_facts(new):
         yield from keys(store.servers.by("named_port", (port.metadata.namespace, port.metadata.name)))
     if new is not None and new.spec.server is not None and _filter_facts(old) != _filter_facts(new):
@@ -247,9 +255,9 @@ def _server(old: Server | None, new: Server | None, store: Store) -> Iterable[Ke
         yield from keys(store.ports.by("server_uid", subject.uid))
     if new is None or (new.is_deleting and has_let_go(new, store)):
         yield from keys(store.ports.by("server_uid", subject.uid))
-        for reason in ("QuotaExceeded", "AddressInUse"):
-            waiting = store.servers.by("reason", reason)
-            yield from (server.key for server in waiting if server.metadata.namespace == namespace)
+        yield from keys(store.servers.by("beyond_quota", namespace))
+        waiting = store.servers.by("reason", "AddressInUse")
+        yield from (server.key for server in waiting if server.metadata.namespace == namespace)
 
 
 _lifelines = facts("uid", "spec.out_of_service", "status.address", "status.physical_networks")

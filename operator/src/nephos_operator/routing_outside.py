@@ -102,8 +102,6 @@ def _router(old: Router | None, new: Router | None, store: Store) -> Iterator[Ke
         return
     if held_addresses(old) - held_addresses(new) or _external_uid(old) != _external_uid(new):
         yield from _let_go_outside(old, store)
-    if new is None:
-        yield from keys(store.routers.by("waiting", (router.metadata.namespace, "QuotaExceeded")))
 
 
 def _transit(old: Router | None, new: Router | None, store: Store) -> Iterator[Key]:
@@ -184,8 +182,6 @@ def _floating_ip(old: FloatingIP | None, new: FloatingIP | None, store: Store) -
             yield network
             yield from keys(store.subnets.by("network", (network.namespace, network.name)))
         yield from _waiting_for_an_address(external_keys(old), store)
-    if old is not None and new is None:
-        yield from keys(store.floating_ips.by("waiting", (old.metadata.namespace, "QuotaExceeded")))
 
 
 def _fixed(floating_ip: FloatingIP | None) -> str | None:

@@ -8,7 +8,8 @@ from nephos_api import conditions
 from nephos_api.conditions import Conditions
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import Resource, Status
-from nephos_api.reconcile.result import Failed, Result, Wait
+from nephos_api.reconcile.result import Done, Failed, Result, Wait
+from nephos_operator import counted
 from nephos_operator.context import GRACE_S, Context
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -61,7 +62,21 @@ async def write(
     held = without_empty(status_of(resource).to_wire())
     if {**body, **dict.fromkeys(foreign)} == {**held, **dict.fromkeys(foreign)}:
         return resource
-    return await context.kube.apply_status(resource, body, FieldManager.OPERATOR, guard=guard)
+    with counted.writing(resource.model_copy(update={"status": desired}), context.shares_under_way):
+        return await context.kube.apply_status(resource, body, FieldManager.OPERATOR, guard=guard)
+
+
+async def settle(
+    resource: R, status: Status, problem: Problem | None, context: Context, *, reason: str = "Ready"
+) -> Result:
+    """Write the status, with the generation that it is of and conditions: the problem, or Ready for that reason."""
+    conditions = ready(resource, context, reason) if problem is None else told(resource, problem, context)
+    said = {"observed_generation": resource.metadata.generation, "conditions": conditions}
+    complete = status.model_copy(update=said)
+    if problem is not None:
+        return await tell(resource, problem, complete, context)
+    await write(resource, complete, context)
+    return Done()
 
 
 async def tell(resource: R, problem: Problem, status: Status, context: Context) -> Result:

@@ -23,8 +23,9 @@ from nephos_api.resources import (
     ServerGroup,
     Subnet,
 )
-from nephos_operator.claims import held_addresses
+from nephos_operator.claims import held_addresses, held_macs
 from nephos_operator.kinds import Namespace
+from nephos_operator.quota import beyond_quota
 from nephos_operator.references import interface_keys, missing_interfaces, network_places, referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
 from nephos_operator.security_groups import group_keys
@@ -80,6 +81,7 @@ _SERVER_INDICES: Final[dict[str, Index[Server]]] = {
     ),
     "unplaced": lambda server: () if server.status.host else (server.metadata.namespace,),
     "reason": _reason,
+    "beyond_quota": lambda server: () if server.status.host else beyond_quota(server),
 }
 
 
@@ -94,16 +96,10 @@ _PORT_INDICES: Final[dict[str, Index[Port]]] = {
     "subnet_uid": lambda port: {allocation.subnet_uid for allocation in port.spec.allocations},
     "address": held_addresses,
     "server_uid": lambda port: _value(port.spec.server_uid),
-    "mac": lambda port: (
-        ((port.spec.network_uid, port.spec.mac_address),) if port.spec.network_uid and port.spec.mac_address else ()
-    ),
+    "mac": held_macs,
     "security_group": lambda port: {reference.uid for reference in port.spec.security_group_references},
     "names_group": lambda port: group_keys(port.metadata.namespace, port.spec.security_groups),
-    "reason": lambda port: (
-        (port.metadata.namespace, condition.reason)
-        for condition in port.status.conditions
-        if condition.type == "Ready" and not port.spec.allocations
-    ),
+    "beyond_quota": beyond_quota,
     "unallocated": lambda port: (
         () if port.spec.allocations else network_places(port.metadata.namespace, port.spec.network)
     ),
@@ -119,13 +115,14 @@ class Store:
         self.flavors = Table(Flavor, {})
         self.hosts = Table(Host, {})
         self.images = Table(Image, {"namespace": _namespace})
-        self.key_pairs = Table(KeyPair, {"namespace": _namespace})
+        self.key_pairs = Table(KeyPair, {"namespace": _namespace, "beyond_quota": beyond_quota})
         self.networks = Table(
             Network,
             {
                 "namespace": _namespace,
                 "vni": lambda network: _value(network.status.vni),
                 "segment": lambda network: _value(network.spec.external),
+                "beyond_quota": beyond_quota,
             },
         )
         self.subnets = Table(
@@ -133,13 +130,16 @@ class Store:
             {
                 "namespace": _namespace,
                 "network": lambda subnet: ((subnet.metadata.namespace, subnet.spec.network),),
+                "beyond_quota": beyond_quota,
             },
         )
-        self.security_groups = Table(SecurityGroup, {"namespace": _namespace, "remote": _remote_groups})
+        self.security_groups = Table(
+            SecurityGroup, {"namespace": _namespace, "remote": _remote_groups, "beyond_quota": beyond_quota}
+        )
         self.ports = Table(Port, _PORT_INDICES)
         self.routers = Table(Router, ROUTER_INDICES)
         self.floating_ips = Table(FloatingIP, FLOATING_IP_INDICES)
-        self.server_groups = Table(ServerGroup, {"namespace": _namespace})
+        self.server_groups = Table(ServerGroup, {"namespace": _namespace, "beyond_quota": beyond_quota})
         self.servers = Table(Server, _SERVER_INDICES)
         self.server_actions = Table(
             ServerAction,

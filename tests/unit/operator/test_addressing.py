@@ -65,6 +65,18 @@ def test_a_full_subnet_gives_nothing_and_a_freed_address_comes_back() -> None:
     assert book.reserve_next(small, key("new")) == "10.0.0.3"
 
 
+def test_what_an_object_will_have_after_all_is_not_given_back_with_the_rest() -> None:
+    book, small, other = AddressBook(), subnet(), subnet("10.1.0.0/29")
+    for reserved in (small, other):
+        book.reserve(reserved, key("a"), "10.0.0.3" if reserved is small else "10.1.0.3")
+    book.reserve(small, key("b"), "10.0.0.4")
+    book.cancel(key("a"), but=[(small.uid, "10.0.0.3")])
+    assert [book.count(found.uid) for found in (small, other)] == [2, 0]
+    book.cancel(key("a"))
+    assert book.holders(small.uid, "10.0.0.4") == {key("b")}
+    assert book.count(small.uid) == 1
+
+
 def test_the_same_port_gets_the_same_address_when_it_asks_again() -> None:
     book, small = AddressBook(), subnet()
     assert book.reserve_next(small, key("a")) == book.reserve_next(small, key("a"))

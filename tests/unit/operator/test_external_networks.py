@@ -164,7 +164,7 @@ async def test_what_routers_and_floating_ips_hold_is_not_deleted(cloud: World) -
     for name, kind in (("public-v4", Subnet), ("public", Network)):
         held = await cloud.get(kind, name, CATALOG_NAMESPACE)
         assert held.status.phase == "Deleting"
-        assert "FloatingIP web, Router edge" in cloud.ready(held).message
+        assert "FloatingIP demo/web, Router demo/edge" in cloud.ready(held).message
     await cloud.kube.delete(Router, "edge", "demo")
     await cloud.settle()
     assert "Router" not in cloud.ready(await catalogs(cloud)).message

@@ -79,7 +79,7 @@ async def test_a_network_in_use_says_by_whom_it_is_held_and_goes_after_them(clou
     await cloud.settle()
     for kind, name in ((Network, "blue"), (Subnet, "blue-v4")):
         assert (await cloud.get(kind, name)).status.phase == "Deleting"
-        assert "Port one-net0" in await cloud.message(kind, name)
+        assert "Port demo/one-net0" in await cloud.message(kind, name)
     await cloud.kube.delete(Server, "one", "demo")
     await cloud.settle()
     await cloud.agent_releases("one")

@@ -314,6 +314,20 @@ async def test_of_two_ports_with_one_mac_address_the_second_waits(cloud: World) 
     assert await cloud.reason(Port, "other") == "Unbound"
 
 
+async def test_of_two_ports_that_have_one_mac_address_the_younger_follows(cloud: World) -> None:
+    first = await add_port(cloud, macAddress=MAC)
+    cloud.pass_time(10)
+    pinned = {"network": "blue", "networkUID": first.spec.network_uid, "macAddress": MAC}
+    allocation = first.spec.allocations[0].to_wire() | {"address": "10.0.0.77"}
+    await cloud.make(Port, "other", "demo", **pinned, allocations=[allocation])
+    await cloud.settle()
+    assert await cloud.reason(Port, "other") == "MACInUse"
+    assert await cloud.reason(Port, "vip") == "Unbound"
+    await cloud.kube.delete(Port, "vip", "demo")
+    await cloud.settle()
+    assert await cloud.reason(Port, "other") == "Unbound"
+
+
 class TestSharedNetworks:
     async def share(self, cloud: World, **spec: Any) -> Network:
         await cloud.make(Network, "lab", "nephos-catalog", **({"shared": True} | spec))
@@ -411,7 +425,7 @@ class TestSharedNetworks:
             await cloud.kube.delete(kind, name, "nephos-catalog")
         await cloud.settle()
         held = cloud.ready(await cloud.get(Network, "lab", "nephos-catalog"))
-        assert "Port vip" in held.message
+        assert "Port other/vip" in held.message
         await cloud.kube.delete(Port, "vip", "other")
         await cloud.settle()
         assert await cloud.gone(Network, "lab", "nephos-catalog")

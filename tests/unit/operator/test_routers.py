@@ -27,6 +27,15 @@ async def host_status(cloud: World, name: str, **status: Any) -> None:
     await cloud.settle()
 
 
+async def add_lab(cloud: World) -> None:
+    """Offer a second external Network."""
+    for name in ("h1", "h2"):
+        await host_status(cloud, name, physicalNetworks=["ext", "lab"])
+    await cloud.make(Network, "lab", CATALOG_NAMESPACE, external={"physicalNetwork": "lab"})
+    await cloud.make(Subnet, "lab-v4", CATALOG_NAMESPACE, network="lab", cidr="198.51.100.0/24", dhcp=False)
+    await cloud.settle()
+
+
 async def silence(cloud: World, *names: str) -> None:
     """Have the agents of these Hosts fall silent, and the operator notice."""
     cloud.silent.update(names)
@@ -268,10 +277,26 @@ async def test_a_deleted_router_waits_for_its_floating_ips_and_says_so(outside: 
     router = await outside.get(Router, "edge")
     assert router.status.phase == "Deleting"
     assert router.status.gateway_host == "h1"
-    assert "FloatingIP web" in outside.ready(router).message
+    assert "FloatingIP demo/web" in outside.ready(router).message
     await outside.change(FloatingIP, "web", server=None)
     assert await outside.gone(Router, "edge")
     assert (await outside.get(FloatingIP, "web")).status.address == "203.0.113.11"
+
+
+async def test_a_deleted_routers_gateway_moves_while_a_floating_ip_needs_it(outside: World) -> None:
+    await outside.add_server("one")
+    await outside.add_router()
+    await outside.add_floating_ip(server="one")
+    await outside.kube.delete(Router, "edge", "demo")
+    await outside.settle()
+    await silence(outside, "h1")
+    router = await outside.get(Router, "edge")
+    assert (router.status.gateway_host, router.status.gateway_host_address) == ("h2", "192.0.2.2")
+    assert (router.status.phase, await outside.reason(Router, "edge")) == ("Deleting", "InUse")
+    assert "GatewayMoved" in outside.events.reasons
+    before = len(outside.kube.writes)
+    await outside.look_again()
+    assert len(outside.kube.writes) == before
 
 
 async def test_its_gateway_host_is_told_before_a_routers_address_is_free(outside: World) -> None:
@@ -298,7 +323,7 @@ async def test_a_leg_that_is_taken_out_stays_while_a_floating_ip_needs_it(outsid
     assert (await outside.get(FloatingIP, "web")).status.router_uid == before.status.router_uid
     await outside.kube.delete(Subnet, "blue-v4", "demo")
     await outside.settle()
-    assert "Router edge" in await outside.message(Subnet, "blue-v4")
+    assert "Router demo/edge" in await outside.message(Subnet, "blue-v4")
     await outside.change(FloatingIP, "web", server=None)
     router = await outside.get(Router, "edge")
     assert router.status.legs == ()
@@ -322,11 +347,7 @@ async def test_an_outside_that_is_taken_away_stays_while_a_floating_ip_needs_it(
 
 
 async def test_another_outside_is_taken_where_nobody_needs_the_one_before(outside: World) -> None:
-    for name in ("h1", "h2"):
-        await host_status(outside, name, physicalNetworks=["ext", "lab"])
-    await outside.make(Network, "lab", CATALOG_NAMESPACE, external={"physicalNetwork": "lab"})
-    await outside.make(Subnet, "lab-v4", CATALOG_NAMESPACE, network="lab", cidr="198.51.100.0/24", dhcp=False)
-    await outside.settle()
+    await add_lab(outside)
     before = await outside.add_router()
     after = await outside.change(Router, "edge", externalNetwork="lab")
     assert (after.status.external.network, after.status.external_address_list) == ("lab", "198.51.100.2")
@@ -351,7 +372,7 @@ async def test_a_subnet_with_a_leg_is_deleted_once_the_router_gives_it_up(outsid
         await outside.kube.delete(kind, name, "demo")
     await outside.settle()
     for kind, name in ((Network, "blue"), (Subnet, "blue-v4")):
-        assert "Router edge" in await outside.message(kind, name)
+        assert "Router demo/edge" in await outside.message(kind, name)
     assert (await outside.get(Router, "edge")).status.phase == "Active"
     await outside.kube.delete(Router, "edge", "demo")
     await outside.settle()
@@ -416,7 +437,7 @@ async def test_an_outside_without_an_address_is_let_go_too(outside: World, way: 
     assert await outside.gone(Network, "public", CATALOG_NAMESPACE)
 
 
-@pytest.mark.parametrize("way", ["unnamed", "refused"])
+@pytest.mark.parametrize("way", ["unnamed", "refused", "another", "asked"])
 async def test_an_address_that_a_router_never_got_is_free(outside: World, way: str) -> None:
     outside.lead_left_s = 0.0  # the decision is made, and nothing of it can be written
     await outside.make(Router, "edge", "demo", externalNetwork="public")
@@ -424,12 +445,19 @@ async def test_an_address_that_a_router_never_got_is_free(outside: World, way: s
     subnet = outside.store.subnets.get("public-v4", CATALOG_NAMESPACE)
     assert outside.addresses.count(subnet.uid) == 1
     outside.lead_left_s = 60.0
-    if way == "unnamed":
-        await outside.change(Router, "edge", externalNetwork=None)
-    else:
-        await outside.patch(Network, "public", CATALOG_NAMESPACE, projects=["other"])
-    assert (await outside.get(Router, "edge")).status.external is None
-    assert outside.addresses.count(subnet.uid) == 0
+    match way:
+        case "unnamed":
+            await outside.change(Router, "edge", externalNetwork=None)
+        case "refused":
+            await outside.patch(Network, "public", CATALOG_NAMESPACE, projects=["other"])
+        case "another":
+            await add_lab(outside)
+            router = await outside.change(Router, "edge", externalNetwork="lab")
+            assert router.status.external_address_list == "198.51.100.2"
+        case "asked":
+            router = await outside.change(Router, "edge", externalAddresses=["203.0.113.150"])
+            assert router.status.external_address_list == "203.0.113.150"
+    assert outside.addresses.count(subnet.uid) == (1 if way == "asked" else 0)
 
 
 async def test_an_address_that_a_port_claims_too_is_the_older_ones(outside: World) -> None:

@@ -236,7 +236,7 @@ async def test_a_group_in_use_says_who_holds_it_and_goes_after_them(cloud: World
     await cloud.add_server("one", securityGroups=["web"])
     await cloud.kube.delete(SecurityGroup, "web", "demo")
     await cloud.settle()
-    assert "held by Port one-net0" in await cloud.message(SecurityGroup, "web")
+    assert "held by Port demo/one-net0" in await cloud.message(SecurityGroup, "web")
     await cloud.add_server("two", securityGroups=["web"])
     cloud.pass_time(60)
     await cloud.look_again()

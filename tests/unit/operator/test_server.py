@@ -8,6 +8,7 @@ from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 
 World = Any
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
 
 
 async def test_a_server_gets_a_host_an_address_and_a_port_with_two_writes(cloud: World) -> None:
@@ -58,6 +59,7 @@ async def test_a_server_waits_for_each_reference_and_says_for_which(world: World
             lambda: world.make(ServerGroup, "apart", "demo", policy="Affinity"),
         ),
         ("NoKeyPair", "KeyPair demo/ops", lambda: world.make(KeyPair, "ops", "demo", publicKey="ssh-ed25519 AAAAC3Nz")),
+        ("KeyPairNotReady", "KeyPair demo/ops", lambda: world.change(KeyPair, "ops", publicKey=KEY)),
         ("NoNetwork", "Network demo/blue", lambda: world.make(Network, "blue", "demo")),
         ("NoSubnet", "Subnet", lambda: world.make(Subnet, "b", "demo", network="blue", cidr="10.0.0.0/24")),
     ]

@@ -14,12 +14,13 @@ from nephos_api.resources.floating_ip import HOST_DOWN, FloatingIPPhase, Floatin
 from nephos_operator import counted
 from nephos_operator.addressing import network_of
 from nephos_operator.bindings import Binding, find_binding, target_text
-from nephos_operator.claims import better_claimant
-from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.claims import better_claimant, held_addresses
+from nephos_operator.context import Context, release_finalizer
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, pool_problem, reserve
 from nephos_operator.handover import taken_back
 from nephos_operator.host_release import absence, seconds_until_free
-from nephos_operator.references import active_project, active_subnets
+from nephos_operator.reconcilers.life import live
+from nephos_operator.references import active_subnets
 from nephos_operator.router_indices import external_keys
 from nephos_operator.router_outside import external_network
 from nephos_operator.statuses import outcome, ready, tell, told, write
@@ -42,13 +43,10 @@ class Plan:
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the FloatingIP to what it should be, or to its end."""
-    floating_ip = context.store.floating_ips.find(key)
-    if floating_ip is None:
-        return Done()
-    if floating_ip.is_deleting:
-        return await _release(floating_ip, context)
-    if not await ensure_finalizer(floating_ip, context):
-        return Done()
+    return await live(context.store.floating_ips.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(floating_ip: FloatingIP, context: Context) -> Result:
     planned = plan(floating_ip, context)
     if planned.status.host is None:
         return await _settle(floating_ip, planned, context)
@@ -60,23 +58,25 @@ async def reconcile(key: Key, context: Context) -> Result:
 def plan(floating_ip: FloatingIP, context: Context) -> Plan:
     """Decide which address the FloatingIP has and for whom it stands. No await in here.
 
-    Where it gets no address, nothing stays reserved for it.
+    What it does not get does not stay reserved for it.
     """
-    store = context.store
-    project = active_project(floating_ip.metadata.namespace, store)
-    problem = project if isinstance(project, Waits | Stalls) else counted.problem(floating_ip, project, store)
+    planned = _plan(floating_ip, context)
+    wanted = floating_ip.model_copy(update={"status": planned.status})
+    context.addresses.cancel(floating_ip.key, but=held_addresses(wanted))
+    return planned
+
+
+def _plan(floating_ip: FloatingIP, context: Context) -> Plan:
+    problem = counted.problem(floating_ip, context.store, context.shares_under_way)
     if problem is not None and floating_ip.status.address is None:
-        context.addresses.cancel(floating_ip.key)
         return Plan(FloatingIPStatus(), problem)
     network = _network(floating_ip, context)
     if isinstance(network, Waits | Stalls):
-        context.addresses.cancel(floating_ip.key)
         return Plan(FloatingIPStatus(), network)
     addressed = _addressed(floating_ip, network, context)
     if isinstance(addressed, Waits | Stalls):
-        context.addresses.cancel(floating_ip.key)
         return Plan(FloatingIPStatus(), addressed)
-    binding = find_binding(floating_ip, network, store)
+    binding = find_binding(floating_ip, network, context.store)
     if isinstance(binding, Waits | Stalls):
         return Plan(addressed, binding)
     return Plan(_bound(addressed, binding, floating_ip), None) if binding is not None else Plan(addressed, None)

@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from typing import Final
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Result
+from nephos_api.reconcile.result import Result
 from nephos_api.resources import Host, Network, Subnet
 from nephos_api.resources.network import NetworkPhase, NetworkStatus, RouterReference, SubnetView
+from nephos_operator import counted
 from nephos_operator.addressing import ipv6_mode
-from nephos_operator.context import Context, ensure_finalizer
+from nephos_operator.context import Context
 from nephos_operator.identifiers import identifier
 from nephos_operator.provider import PROVIDER_MTU, offer_problem, segment_problem
 from nephos_operator.reconcilers import in_use
-from nephos_operator.references import active_project, active_subnets
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.reconcilers.life import live
+from nephos_operator.references import active_subnets
+from nephos_operator.statuses import settle
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 VXLAN_OVERHEAD_BYTES: Final = 50
@@ -28,35 +30,29 @@ DOMAIN: Final = "nephos.internal"
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Network to what it should be, or to its end."""
-    network = context.store.networks.find(key)
-    if network is None:
-        return Done()
-    if network.is_deleting:
-        return await _release(network, context)
-    if not await ensure_finalizer(network, context):
-        return Done()
+    return await live(context.store.networks.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(network: Network, context: Context) -> Result:
     problem = _problem(network, context)
     if problem and network.status.phase is not NetworkPhase.ACTIVE:
         return await _tell(network, problem, context)
     if network.spec.external is not None:
-        await write(network, active_status(network, None, context), context)
-        return Done()
+        return await settle(network, active_status(network, None, context), None, context, reason="Active")
     held = identifier(network, network.status.vni, context)
     if held is None:
         return await _tell(network, Waits("NoVNI", "all VXLAN network identifiers are in use"), context)
     context.vnis_under_way[held] = network.uid
     try:
-        await write(network, active_status(network, held, context), context)
+        return await settle(network, active_status(network, held, context), None, context, reason="Active")
     finally:
         context.vnis_under_way.pop(held, None)
-    return Done()
 
 
 def active_status(network: Network, held_vni: int | None, context: Context) -> NetworkStatus:
     """Return the status of a Network that can be used; one of the provider's has no VNI."""
     views = tuple(subnet_view(subnet) for subnet in active_subnets(network, context.store))
     return NetworkStatus(
-        observed_generation=network.metadata.generation,
         phase=NetworkPhase.ACTIVE,
         vni=held_vni,
         mtu=mtu(network, context.store.hosts),
@@ -64,7 +60,6 @@ def active_status(network: Network, held_vni: int | None, context: Context) -> N
         subnets=views,
         routers=_routers(network, context),
         cidrs=", ".join(view.cidr for view in views) or None,
-        conditions=ready(network, context, "Active"),
     )
 
 
@@ -110,9 +105,8 @@ def mtu_problem(network: Network, hosts: Iterable[Host]) -> Problem | None:
 
 def _problem(network: Network, context: Context) -> Problem | None:
     store = context.store
-    project = active_project(network.metadata.namespace, store)
-    if isinstance(project, Waits | Stalls):
-        return project
+    if refused := counted.problem(network, context.store, context.shares_under_way):
+        return refused
     hosts, same_segment = tuple(store.hosts), store.networks.by("segment", network.spec.external)
     return mtu_problem(network, hosts) or offer_problem(network) or segment_problem(network, hosts, same_segment)
 
@@ -127,27 +121,21 @@ def _routers(network: Network, context: Context) -> tuple[RouterReference, ...]:
 
 
 async def _tell(network: Network, problem: Problem, context: Context) -> Result:
-    status = NetworkStatus(
-        observed_generation=network.metadata.generation,
-        phase=NetworkPhase.ERROR if isinstance(problem, Stalls) else NetworkPhase.BUILD,
-        conditions=told(network, problem, context),
-    )
-    return await tell(network, problem, status, context)
+    phase = NetworkPhase.ERROR if isinstance(problem, Stalls) else NetworkPhase.BUILD
+    return await settle(network, NetworkStatus(phase=phase), problem, context)
 
 
 async def _release(network: Network, context: Context) -> Result:
     """Let the Network go once nobody uses it; its Subnets stay and wait for a Network of that name."""
     store = context.store
-    users = {
-        user.key
-        for users in (
-            store.ports.by("network_uid", network.uid),
-            store.routers.by("leg_network_uid", network.uid),
-            store.routers.by("external_uid", network.uid),
-            store.floating_ips.by("network_uid", network.uid),
-        )
-        for user in users
-    }
+    users = in_use.users_of(
+        network.uid,
+        (store.ports, "network_uid"),
+        (store.routers, "leg_network_uid"),
+        (store.routers, "external_uid"),
+        (store.floating_ips, "network_uid"),
+    )
     subnets = store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
     is_promised = any(context.addresses.count(subnet.uid) for subnet in subnets)
-    return await in_use.release(network, NetworkPhase.DELETING, users, context, is_promised=is_promised)
+    waiting = network.status.model_copy(update={"phase": NetworkPhase.DELETING})
+    return await in_use.release(network, waiting, users, context, is_promised=is_promised)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from nephos_api import identity
 from nephos_api.conditions import ConditionType
-from nephos_api.interfaces import is_used
+from nephos_api.interfaces import is_used, mac_of
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Port, Server
 from nephos_api.resources.port import Allocation, PortPhase, PortStatus
+from nephos_operator import counted
 from nephos_operator.allocation import allocate
-from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.context import Context, release_finalizer
 from nephos_operator.host_release import has_unplugged
 from nephos_operator.port_plan import PortPlan, better_claim, kept_addresses, mac_rival, plan
 from nephos_operator.port_state import UNBOUND, is_servers_own
 from nephos_operator.reconcilers import port_spec
+from nephos_operator.reconcilers.life import live
 from nephos_operator.references import pinned_network, pinned_network_key
 from nephos_operator.security_groups import port_groups
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.statuses import ready, settle, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Port to what it should be, or to its end."""
-    port = context.store.ports.find(key)
-    if port is None:
-        return Done()
-    if port.is_deleting:
-        return await _release(port, context)
-    if not await ensure_finalizer(port, context):
-        return Done()
+    return await live(context.store.ports.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(port: Port, context: Context) -> Result:
     if port.spec.server_uid is not None:
         return await _follow_server(port, context)
-    planned = plan(port, context.store, context.addresses)
+    refused = None if port.spec.allocations else counted.problem(port, context.store, context.shares_under_way)
+    planned = refused or plan(port, context.store, context.addresses)
     if not isinstance(planned, PortPlan):
         context.addresses.cancel(port.key)
         return await _tell(port, planned, context)
@@ -55,12 +54,8 @@ async def _settle(port: Port, planned: PortPlan, context: Context) -> Result:
 
 
 async def _tell(port: Port, problem: Problem, context: Context) -> Result:
-    status = PortStatus(
-        observed_generation=port.metadata.generation,
-        phase=PortPhase.ERROR if isinstance(problem, Stalls) else PortPhase.BUILD,
-        conditions=told(port, problem, context),
-    )
-    return await tell(_without_release(port), problem, status, context)
+    phase = PortPhase.ERROR if isinstance(problem, Stalls) else PortPhase.BUILD
+    return await settle(_without_release(port), PortStatus(phase=phase), problem, context)
 
 
 def _without_release(port: Port) -> Port:
@@ -75,7 +70,7 @@ async def _follow_server(port: Port, context: Context) -> Result:
     if server is None:
         return await _outlive(port, context)
     if is_used(port, server) and not server.is_deleting:
-        return await _yield_contested(await _keep(port, context), context)
+        return await _yield_contested(await _keep_in_use(port, context), context)
     if server.is_deleting and is_servers_own(port):
         return Done()  # its Server deletes it
     if not has_unplugged(port, server, context.store):
@@ -101,7 +96,7 @@ async def _part(port: Port, context: Context) -> Result:
     return Done()
 
 
-async def _keep(port: Port, context: Context) -> Port:
+async def _keep_in_use(port: Port, context: Context) -> Port:
     """Keep the addresses of a Port in use; and its groups, where a person made it."""
     spec = port_spec.held(port) | kept_addresses(port, context.store, context.addresses)
     if not is_servers_own(port):
@@ -121,8 +116,7 @@ async def _yield_contested(port: Port, context: Context) -> Result:
     there = [subnet for subnet in subnets if subnet is not None]
     held: tuple[Allocation, ...] | Problem = ()
     if not port.spec.addresses:
-        mac = port.spec.mac_address or identity.mac_address(port.uid)
-        held = allocate(port.key, "spec.addresses", (), there, context.addresses, mac)
+        held = allocate(port.key, "spec.addresses", (), there, context.addresses, mac_of(port))
     kept = () if isinstance(held, Waits | Stalls) else held
     allocations = [allocation.to_wire() for allocation in kept]
     await port_spec.write(port, port_spec.held(port) | {"allocations": allocations}, context)

@@ -7,7 +7,9 @@ from typing import Any, Final
 from nephos_api import identity
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import Host, Port, Server
+from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import NetworkInterface
+from nephos_operator import counted
 from nephos_operator.context import Context
 from nephos_operator.port_state import is_servers_own, server_owners
 
@@ -54,7 +56,10 @@ async def write(port: Port, spec: dict[str, Any], context: Context) -> Port:
     }
     if owners := server_owners(port):
         metadata["ownerReferences"] = [owner.to_wire() for owner in owners]
-    return await context.kube.apply(Port, {"metadata": metadata, "spec": spec}, FieldManager.OPERATOR)
+    allocations = tuple(map(Allocation.model_validate, spec.get("allocations", ())))
+    wanted = port.model_copy(update={"spec": port.spec.model_copy(update={"allocations": allocations})})
+    with counted.writing(wanted, context.shares_under_way):
+        return await context.kube.apply(Port, {"metadata": metadata, "spec": spec}, FieldManager.OPERATOR)
 
 
 def _lacks(port: Port, spec: dict[str, Any]) -> bool:

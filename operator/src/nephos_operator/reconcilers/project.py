@@ -9,10 +9,11 @@ from nephos_api.metadata import API_VERSION, PROJECT_LABEL, Key, Resource
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Project
 from nephos_api.resources.project import Member, MemberKind, ProjectPhase, ProjectStatus, Role
-from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.context import Context, release_finalizer
 from nephos_operator.kinds import Namespace
+from nephos_operator.reconcilers.life import live
 from nephos_operator.reconcilers.security_group import ensure_default
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.statuses import settle, told, write
 from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Waits
 
@@ -40,32 +41,19 @@ CLUSTER_ROLES: Final = {
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Project to what it should be, or to its end."""
-    project = context.store.projects.find(key)
-    if project is None:
-        return Done()
-    if project.is_deleting:
-        return await _empty(project, context)
-    if not await ensure_finalizer(project, context):
-        return Done()
+    return await live(context.store.projects.find(key), context, keep=_keep, release=_empty)
+
+
+async def _keep(project: Project, context: Context) -> Result:
     namespace = await _namespace(project, context)
     if not isinstance(namespace, Namespace):
-        status = ProjectStatus(
-            observed_generation=project.metadata.generation,
-            phase=ProjectPhase.PENDING,
-            conditions=told(project, namespace, context),
-        )
-        return await tell(project, namespace, status, context)
+        return await settle(project, ProjectStatus(phase=ProjectPhase.PENDING), namespace, context)
     await _bind_members(project, context)
     await ensure_default(project, context)
     status = ProjectStatus(
-        observed_generation=project.metadata.generation,
-        phase=ProjectPhase.ACTIVE,
-        namespace=namespace.metadata.name,
-        namespace_adopted=not owns(project, namespace),
-        conditions=ready(project, context, "Active"),
+        phase=ProjectPhase.ACTIVE, namespace=namespace.metadata.name, namespace_adopted=not owns(project, namespace)
     )
-    await write(project, status, context)
-    return Done()
+    return await settle(project, status, None, context, reason="Active")
 
 
 def owns(project: Project, namespace: Namespace) -> bool:

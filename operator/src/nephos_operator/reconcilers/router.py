@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
-from nephos_api.resources import Host, Network, Router
+from nephos_api.resources import Network, Router
 from nephos_api.resources.router import RouterPhase, RouterStatus
 from nephos_operator import counted
-from nephos_operator.context import Context, ensure_finalizer, release_finalizer
+from nephos_operator.claims import held_addresses
+from nephos_operator.context import Context, release_finalizer
 from nephos_operator.gateways import choose, unfitness
 from nephos_operator.identifiers import identifier
 from nephos_operator.reconcilers import in_use
-from nephos_operator.references import active_project
+from nephos_operator.reconcilers.life import live
 from nephos_operator.router_legs import plan_legs, route_problem
-from nephos_operator.router_outside import Outside, plan_outside
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.router_outside import Outside, held_network, plan_outside
+from nephos_operator.statuses import ready, settle, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 KEPT = ("LegInUse", "ExternalInUse")
@@ -34,13 +36,10 @@ class Plan:
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Router to what it should be, or to its end."""
-    router = context.store.routers.find(key)
-    if router is None:
-        return Done()
-    if router.is_deleting:
-        return await _release(router, context)
-    if not await ensure_finalizer(router, context):
-        return Done()
+    return await live(context.store.routers.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(router: Router, context: Context) -> Result:
     planned = plan(router, context)
     held = planned.status.transit_vni
     if held is not None:
@@ -57,9 +56,9 @@ def plan(router: Router, context: Context) -> Plan:
 
     One that has something keeps working, its gateway's move included, whatever is wrong with its Project or quota.
     """
-    project = active_project(router.metadata.namespace, context.store)
-    problem = project if isinstance(project, Waits | Stalls) else counted.problem(router, project, context.store)
+    problem = counted.problem(router, context.store, context.shares_under_way)
     if problem is not None and not (router.status.legs or router.status.external):
+        context.addresses.cancel(router.key)
         return _settled(router, router.status, [problem], context)
     outside = plan_outside(router, context.store, context.addresses)
     legs = plan_legs(router, outside.cidrs, context.store)
@@ -70,28 +69,32 @@ def plan(router: Router, context: Context) -> Plan:
     if outside.external is not None and outside.network is not None:
         status = status.model_copy(update=_outside(router, outside, context))
         problems += filter(None, [_gateway_problem(status, outside.network, context)])
+    context.addresses.cancel(router.key, but=held_addresses(router.model_copy(update={"status": status})))
     return _settled(router, status, [problem, *problems] if problem else problems, context)
 
 
 def _outside(router: Router, outside: Outside, context: Context) -> dict[str, object]:
     """Return the fields of the status that speak of the outside."""
     addresses = outside.external.addresses if outside.external is not None else ()
-    host = _gateway_host(router, outside.network, context)
     return {
         "external": outside.external,
         "transit_vni": identifier(router, router.status.transit_vni, context),
-        "gateway_host": host.metadata.name if host is not None else None,
-        "gateway_host_address": host.status.address if host is not None else None,
         "external_address_list": ", ".join(allocation.address for allocation in addresses) or None,
+        **_gateway(router, outside.network, context),
     }
 
 
-def _gateway_host(router: Router, network: Network | None, context: Context) -> Host | None:
-    if network is None or network.spec.external is None:
-        return None
-    store = context.store
-    current = store.hosts.get(router.status.gateway_host) if router.status.gateway_host else None
-    return choose(current, store.hosts, network.spec.external, lambda name: store.routers.count("gateway_host", name))
+def _gateway(router: Router, network: Network | None, context: Context) -> dict[str, object]:
+    """Return the fields of the status that say who carries the Router's own addresses."""
+    host, store = None, context.store
+    if network is not None and network.spec.external is not None:
+        current = store.hosts.get(router.status.gateway_host) if router.status.gateway_host else None
+        load = partial(store.routers.count, "gateway_host")
+        host = choose(current, store.hosts, network.spec.external, load)
+    return {
+        "gateway_host": host.metadata.name if host is not None else None,
+        "gateway_host_address": host.status.address if host is not None else None,
+    }
 
 
 def _gateway_problem(status: RouterStatus, network: Network, context: Context) -> Waits | None:
@@ -130,13 +133,14 @@ async def _write(router: Router, planned: Plan, context: Context) -> Result:
     else:
         await write(router, planned.status, context)
         result = Done()
-    was, now = router.status.gateway_host, planned.status.gateway_host
-    if was is not None and was != now:
-        _tell_of_move(router, was, now, context)
+    _tell_of_move(router, planned.status.gateway_host, context)
     return result
 
 
-def _tell_of_move(router: Router, was: str, now: str | None, context: Context) -> None:
+def _tell_of_move(router: Router, now: str | None, context: Context) -> None:
+    was = router.status.gateway_host
+    if was is None or was == now:
+        return
     if now is None:
         context.events.warning(
             router, "GatewayLost", f"its gateway Host {was} can't carry it any more, and no other can"
@@ -146,20 +150,21 @@ def _tell_of_move(router: Router, was: str, now: str | None, context: Context) -
 
 
 async def _release(router: Router, context: Context) -> Result:
-    """Let the Router go once no FloatingIP needs it; its gateway Host is told first, to let go of the addresses."""
-    users = [user.key for user in context.store.floating_ips.by("router_uid", router.uid)]
+    """Let the Router go once no FloatingIP needs it; its gateway Host is told first, to let go of the addresses.
+
+    As long as somebody needs it, it works, and its gateway moves like any other's.
+    """
+    users = in_use.users_of(router.uid, (context.store.floating_ips, "router_uid"))
+    waiting = router.status.model_copy(update={"phase": RouterPhase.DELETING})
     if users:
-        return await in_use.release(router, RouterPhase.DELETING, users, context, remedy="unbind or delete those first")
+        waiting = waiting.model_copy(update=_gateway(router, held_network(router, context.store), context))
+        result = await in_use.release(router, waiting, users, context, remedy="unbind or delete those first")
+        _tell_of_move(router, waiting.gateway_host, context)
+        return result
     if router.status.gateway_host is not None:
         waits = Waits("Releasing", f"waits for Host {router.status.gateway_host} to let go of its addresses")
-        said = {
-            "observed_generation": router.metadata.generation,
-            "phase": RouterPhase.DELETING,
-            "conditions": told(router, waits, context),
-            "gateway_host": None,
-            "gateway_host_address": None,
-        }
-        await write(router, router.status.model_copy(update=said), context)
+        nowhere = waiting.model_copy(update={"gateway_host": None, "gateway_host_address": None})
+        await settle(router, nowhere, waits, context)
         return Wait(waits.message, after_s=in_use.UNDER_WAY_S)
     context.addresses.cancel(router.key)
     await release_finalizer(router, context)

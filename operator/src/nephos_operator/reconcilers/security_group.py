@@ -5,41 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Result
+from nephos_api.reconcile.result import Result
 from nephos_api.resources import Project, SecurityGroup
 from nephos_api.resources.security_group import RemoteGroup, SecurityGroupStatus
 from nephos_operator import counted
-from nephos_operator.context import Context, ensure_finalizer
+from nephos_operator.context import Context
 from nephos_operator.quota import rule_count
 from nephos_operator.reconcilers import in_use
-from nephos_operator.references import active_project
+from nephos_operator.reconcilers.life import live
 from nephos_operator.security_groups import DEFAULT
-from nephos_operator.statuses import ready, tell, told, write
-from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.statuses import settle
+from nephos_operator.verdict import Problem, Waits
 
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the SecurityGroup to what it should be, or to its end."""
-    group = context.store.security_groups.find(key)
-    if group is None:
-        return Done()
-    if group.is_deleting:
-        users = [port.key for port in context.store.ports.by("security_group", group.uid)]
-        remedy = "take it out of their securityGroups, or delete the Servers or Ports first"
-        return await in_use.release(group, None, users, context, remedy=remedy)
-    if not await ensure_finalizer(group, context):
-        return Done()
-    problem = problem_of(group, context)
-    status = SecurityGroupStatus(
-        observed_generation=group.metadata.generation,
-        remote_groups=remote_groups(group, context),
-        rule_count=rule_count(group),
-        conditions=told(group, problem, context) if problem else ready(group, context),
-    )
-    if problem:
-        return await tell(group, problem, status, context)
-    await write(group, status, context)
-    return Done()
+    return await live(context.store.security_groups.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(group: SecurityGroup, context: Context) -> Result:
+    status = SecurityGroupStatus(remote_groups=remote_groups(group, context), rule_count=rule_count(group))
+    return await settle(group, status, problem_of(group, context), context)
+
+
+async def _release(group: SecurityGroup, context: Context) -> Result:
+    """Let the group go once no Port has it."""
+    users = in_use.users_of(group.uid, (context.store.ports, "security_group"))
+    remedy = "take it out of their securityGroups, or delete the Servers or Ports first"
+    return await in_use.release(group, group.status, users, context, remedy=remedy)
 
 
 def remote_groups(group: SecurityGroup, context: Context) -> tuple[RemoteGroup, ...]:
@@ -51,11 +44,8 @@ def remote_groups(group: SecurityGroup, context: Context) -> tuple[RemoteGroup, 
 
 def problem_of(group: SecurityGroup, context: Context) -> Problem | None:
     """Return what the group waits for, or is one too many of; its rules hold all the same, as far as they can."""
-    project = active_project(group.metadata.namespace, context.store)
-    if isinstance(project, Waits | Stalls):
-        return project
-    if over := counted.problem(group, project, context.store):
-        return over
+    if refused := counted.problem(group, context.store, context.shares_under_way):
+        return refused
     found = {remote.name for remote in remote_groups(group, context)}
     for field, rules in (("rules", group.spec.rules), ("defaultRules", group.spec.default_rules)):
         for number, rule in enumerate(rules):

@@ -10,13 +10,14 @@ from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.server import ServerPhase
 from nephos_operator import quota
-from nephos_operator.context import GRACE_S, Context, ensure_finalizer, release_finalizer
+from nephos_operator.context import GRACE_S, Context, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
 from nephos_operator.placement.decision import Chosen, NoValidHost, decide
 from nephos_operator.port_state import is_servers_own
 from nephos_operator.reconcilers import server_nics, server_ports
+from nephos_operator.reconcilers.life import live
 from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
 from nephos_operator.references import Resolved, resolve
 from nephos_operator.statuses import may_come_soon, outcome
@@ -41,14 +42,11 @@ class Placement:
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Server to its Host, or to its end."""
-    server = context.store.servers.find(key)
     context.busy.pop(key, None)
-    if server is None:
-        return Done()
-    if server.is_deleting:
-        return await _delete(server, context)
-    if not await ensure_finalizer(server, context):
-        return Done()
+    return await live(context.store.servers.find(key), context, keep=_keep, release=_delete)
+
+
+async def _keep(server: Server, context: Context) -> Result:
     if server.status.host is not None and not is_refused(server):
         if server.status.phase is not ServerPhase.BUILD:
             context.refusals.pop(server.uid, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nephos_api import identity
-from nephos_api.interfaces import port_of
+from nephos_api.interfaces import is_nic, mac_of, port_of
 from nephos_api.metadata import API_VERSION, Key
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.port import Allocation
@@ -30,9 +30,7 @@ def port_key(server: Server, interface: NetworkInterface) -> Key:
 def bound_port(server: Server, interface: NetworkInterface, context: Context) -> Port | None:
     """Return the NIC's Port, if it is there and bound to this NIC."""
     port = context.store.ports.find(port_key(server, interface))
-    if port is None or (port.spec.server_uid, port.spec.server_interface) != (server.uid, interface.name):
-        return None
-    return port
+    return port if port is not None and is_nic(port, server, interface) else None
 
 
 def missing_count(server: Server, context: Context) -> int:
@@ -61,7 +59,7 @@ def _promise(server: Server, port: Port, context: Context) -> tuple[Allocation, 
 def _addresses(server: Server, nic: InterfacePlan, context: Context) -> tuple[Allocation, ...] | Problem:
     name, key = nic.interface.name, port_key(server, nic.interface)
     port = context.store.ports.find(key)
-    if port is not None and (port.spec.server_uid, port.spec.server_interface) != (server.uid, name):
+    if port is not None and not is_nic(port, server, nic.interface):
         return Waits(
             "PortNameTaken",
             f"waits for {key} to be gone: it has the name of the port of NIC {name} and is not this Server's",
@@ -80,7 +78,7 @@ def give_back(server: Server, context: Context) -> None:
         key = port_key(server, interface)
         _take_back(server, key, context)
         port = context.store.ports.find(key)
-        if interface.port is None and (port is None or port.spec.server_uid == server.uid):
+        if interface.port is None and (port is None or is_nic(port, server, interface)):
             context.addresses.cancel(key)  # another's Port of that name may be under way itself
 
 
@@ -164,5 +162,4 @@ def addresses(server: Server, held: Held, context: Context) -> tuple[ServerAddre
 
 def _mac(server: Server, interface: NetworkInterface, context: Context) -> str:
     port = context.store.ports.find(port_key(server, interface)) if interface.port else None
-    own = identity.mac_address(server.uid, interface.name)
-    return (port.spec.mac_address or identity.mac_address(port.uid)) if port else own
+    return mac_of(port) if port is not None else identity.mac_address(server.uid, interface.name)

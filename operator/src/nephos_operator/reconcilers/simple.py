@@ -7,12 +7,11 @@ import hashlib
 
 from nephos_api.metadata import Key, Status
 from nephos_api.reconcile.result import Done, Result
-from nephos_api.resources import Flavor, ServerGroup
 from nephos_api.resources.key_pair import KeyPairStatus
+from nephos_operator import counted
 from nephos_operator.context import Context
-from nephos_operator.references import active_project
-from nephos_operator.statuses import ready, tell, told, write
-from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.statuses import settle
+from nephos_operator.verdict import Stalls
 
 
 async def reconcile_flavor(key: Key, context: Context) -> Result:
@@ -20,22 +19,15 @@ async def reconcile_flavor(key: Key, context: Context) -> Result:
     flavor = context.store.flavors.find(key)
     if flavor is None or flavor.is_deleting:
         return Done()
-    await write(flavor, _plain(flavor, context), context)
-    return Done()
+    return await settle(flavor, Status(), None, context)
 
 
 async def reconcile_server_group(key: Key, context: Context) -> Result:
-    """A ServerGroup is Ready in a namespace that has a Project."""
+    """A ServerGroup is Ready where its Project takes it."""
     group = context.store.server_groups.find(key)
     if group is None or group.is_deleting:
         return Done()
-    project = active_project(key.namespace, context.store)
-    if isinstance(project, Waits | Stalls):
-        generation = group.metadata.generation
-        status = Status(observed_generation=generation, conditions=told(group, project, context))
-        return await tell(group, project, status, context)
-    await write(group, _plain(group, context), context)
-    return Done()
+    return await settle(group, Status(), counted.problem(group, context.store, context.shares_under_way), context)
 
 
 async def reconcile_key_pair(key: Key, context: Context) -> Result:
@@ -43,21 +35,11 @@ async def reconcile_key_pair(key: Key, context: Context) -> Result:
     key_pair = context.store.key_pairs.find(key)
     if key_pair is None or key_pair.is_deleting:
         return Done()
-    project = active_project(key.namespace, context.store)
-    found: Problem | str | None = project if isinstance(project, Waits | Stalls) else None
-    found = found or fingerprint(key_pair.spec.public_key)
-    if isinstance(found, Waits | Stalls):
-        status = KeyPairStatus(
-            observed_generation=key_pair.metadata.generation, conditions=told(key_pair, found, context)
-        )
-        return await tell(key_pair, found, status, context)
-    status = KeyPairStatus(
-        observed_generation=key_pair.metadata.generation,
-        fingerprint=found,
-        conditions=ready(key_pair, context),
-    )
-    await write(key_pair, status, context)
-    return Done()
+    refused = counted.problem(key_pair, context.store, context.shares_under_way)
+    found = refused or fingerprint(key_pair.spec.public_key)
+    if isinstance(found, str):
+        return await settle(key_pair, KeyPairStatus(fingerprint=found), None, context)
+    return await settle(key_pair, KeyPairStatus(), found, context)
 
 
 def fingerprint(public_key: str) -> str | Stalls:
@@ -71,7 +53,3 @@ def fingerprint(public_key: str) -> str | Stalls:
     if name != fields[0]:
         return Stalls("BadKey", f"spec.publicKey says {fields[0]} but holds something else; paste the whole line")
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def _plain(resource: Flavor | ServerGroup, context: Context) -> Status:
-    return Status(observed_generation=resource.metadata.generation, conditions=ready(resource, context))

@@ -7,47 +7,37 @@ from ipaddress import ip_address
 from itertools import pairwise
 
 from nephos_api.metadata import Key
-from nephos_api.reconcile.result import Done, Result
+from nephos_api.reconcile.result import Result
 from nephos_api.resources import Network, Subnet
 from nephos_api.resources.subnet import SubnetPhase, SubnetSpec, SubnetStatus
-from nephos_operator import addressing
-from nephos_operator.context import Context, ensure_finalizer
+from nephos_operator import addressing, counted
+from nephos_operator.context import Context
 from nephos_operator.precedence import rank
 from nephos_operator.reconcilers import in_use
-from nephos_operator.references import active_project, usable
-from nephos_operator.statuses import ready, tell, told, write
+from nephos_operator.reconcilers.life import live
+from nephos_operator.references import usable
+from nephos_operator.statuses import settle
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
 async def reconcile(key: Key, context: Context) -> Result:
     """Bring the Subnet to what it should be, or to its end."""
-    subnet = context.store.subnets.find(key)
-    if subnet is None:
-        return Done()
-    if subnet.is_deleting:
-        return await _release(subnet, context)
-    if not await ensure_finalizer(subnet, context):
-        return Done()
+    return await live(context.store.subnets.find(key), context, keep=_keep, release=_release)
+
+
+async def _keep(subnet: Subnet, context: Context) -> Result:
     planned = plan(subnet, context)
-    if isinstance(planned, SubnetStatus):
-        await write(subnet, planned, context)
-        return Done()
-    status = SubnetStatus(
-        observed_generation=subnet.metadata.generation,
-        phase=SubnetPhase.ERROR if isinstance(planned, Stalls) else SubnetPhase.PENDING,
-        gateway=subnet.status.gateway,
-        service_address=subnet.status.service_address,
-        conditions=told(subnet, planned, context),
-    )
-    return await tell(subnet, planned, status, context)
+    if isinstance(planned, Waits | Stalls):
+        phase = SubnetPhase.ERROR if isinstance(planned, Stalls) else SubnetPhase.PENDING
+        return await settle(subnet, subnet.status.model_copy(update={"phase": phase}), planned, context)
+    return await settle(subnet, planned, None, context, reason="Active")
 
 
 def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
     """Return the status of a Subnet that can be used, or what is in the way."""
     store = context.store
-    project = active_project(subnet.metadata.namespace, store)
-    if isinstance(project, Waits | Stalls):
-        return project
+    if refused := counted.problem(subnet, context.store, context.shares_under_way):
+        return refused
     key = Key("Network", subnet.metadata.namespace, subnet.spec.network)
     network = usable(store.networks.find(key), key, "spec.network")
     if not isinstance(network, Network):
@@ -67,13 +57,7 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
         )
     if service is None and is_served:
         return Stalls("NoServiceAddress", f"spec.cidr {cidr} has no address left for DHCP, DNS and metadata; use more")
-    return SubnetStatus(
-        observed_generation=subnet.metadata.generation,
-        phase=SubnetPhase.ACTIVE,
-        gateway=gateway,
-        service_address=service,
-        conditions=ready(subnet, context, "Active"),
-    )
+    return SubnetStatus(phase=SubnetPhase.ACTIVE, gateway=gateway, service_address=service)
 
 
 def overlap(subnet: Subnet, siblings: Sequence[Subnet]) -> Stalls | None:
@@ -125,15 +109,13 @@ def _pool_problem(spec: SubnetSpec, ranges: Sequence[addressing.Range]) -> Stall
 async def _release(subnet: Subnet, context: Context) -> Result:
     """Let the Subnet go once nobody has an address of it."""
     store = context.store
-    users = {
-        user.key
-        for users in (
-            store.ports.by("subnet_uid", subnet.uid),
-            store.routers.by("leg_subnet_uid", subnet.uid),
-            store.routers.by("external_subnet_uid", subnet.uid),
-            store.floating_ips.by("subnet_uid", subnet.uid),
-        )
-        for user in users
-    }
+    users = in_use.users_of(
+        subnet.uid,
+        (store.ports, "subnet_uid"),
+        (store.routers, "leg_subnet_uid"),
+        (store.routers, "external_subnet_uid"),
+        (store.floating_ips, "subnet_uid"),
+    )
+    waiting = subnet.status.model_copy(update={"phase": SubnetPhase.DELETING})
     is_promised = context.addresses.count(subnet.uid) > 0
-    return await in_use.release(subnet, SubnetPhase.DELETING, users, context, is_promised=is_promised)
+    return await in_use.release(subnet, waiting, users, context, is_promised=is_promised)

@@ -1,0 +1,98 @@
+"""Quotas that admission did not hold: of what came together the first are taken, and others follow as room comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nephos_api.resources import KeyPair, Network, Project, SecurityGroup, Server, ServerGroup, Subnet
+
+World = Any
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
+KINDS: tuple[tuple[Any, str, dict[str, Any]], ...] = (
+    (Network, "networks", {}),
+    (Subnet, "subnets", {"network": "blue"}),
+    (KeyPair, "keyPairs", {"publicKey": KEY}),
+    (ServerGroup, "serverGroups", {"policy": "Affinity"}),
+    (SecurityGroup, "securityGroups", {}),
+)
+IDS = [field for _, field, _ in KINDS]
+
+
+def spec_of(kind: Any, spec: dict[str, Any], number: int) -> dict[str, Any]:
+    return spec | ({"cidr": f"10.7.{number}.0/24"} if kind is Subnet else {})
+
+
+async def room_for_two(cloud: World, kind: Any, field: str) -> None:
+    """Let the project have two more of that kind than it has."""
+    held = cloud.store.tables[kind.info.kind].count("namespace", "demo")
+    await cloud.change(Project, "demo", quota={field: held + 2})
+
+
+def is_taken(cloud: World, found: Any) -> bool:
+    return bool(cloud.ready(found).status == "True")
+
+
+@pytest.mark.parametrize(("kind", "field", "spec"), KINDS, ids=IDS)
+async def test_the_first_are_taken_and_the_next_one_says_why_it_waits(
+    cloud: World, kind: Any, field: str, spec: dict[str, Any]
+) -> None:
+    await room_for_two(cloud, kind, field)
+    for number, name in enumerate(("a", "b", "c")):
+        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
+        cloud.pass_time(1)
+    await cloud.settle()
+    assert [is_taken(cloud, await cloud.get(kind, name)) for name in ("a", "b", "c")] == [True, True, False]
+    assert await cloud.reason(kind, "c") == "QuotaExceeded"
+    assert f"spec.quota.{field}" in await cloud.message(kind, "c")
+    await cloud.kube.delete(kind, "a", "demo")
+    await cloud.settle()
+    assert is_taken(cloud, await cloud.get(kind, "c"))
+
+
+@pytest.mark.parametrize(("kind", "field", "spec"), KINDS, ids=IDS)
+async def test_a_greater_quota_lets_in_what_waited_and_a_smaller_one_takes_nothing(
+    cloud: World, kind: Any, field: str, spec: dict[str, Any]
+) -> None:
+    await room_for_two(cloud, kind, field)
+    for number, name in enumerate(("a", "b", "c")):
+        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
+        cloud.pass_time(1)
+    await cloud.settle()
+    await cloud.change(Project, "demo", quota={field: -1})
+    assert is_taken(cloud, await cloud.get(kind, "c"))
+    if kind is not SecurityGroup:  # whose rules count, not the group: what exceeds is said of the youngest
+        await cloud.change(Project, "demo", quota={field: 0})
+        assert is_taken(cloud, await cloud.get(kind, "c"))
+
+
+async def test_two_that_are_made_at_once_are_not_both_let_in(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"keyPairs": 1})
+    for name in ("a", "b"):
+        await cloud.make(KeyPair, name, "demo", publicKey=KEY)
+    cloud._watch()
+    younger, older = sorted([await cloud.get(KeyPair, name) for name in ("a", "b")], key=lambda found: found.uid)[::-1]
+    cloud.store.remove(older.key, older.uid, 0)  # its event has not come yet
+
+    async def late() -> None:
+        cloud.store.put(older)
+        await cloud.reconcile(older.key)
+
+    await asyncio.gather(cloud.reconcile(younger.key), late())
+    told = [is_taken(cloud, await cloud.get(KeyPair, found.metadata.name)) for found in (younger, older)]
+    assert told == [True, False]
+
+
+async def test_a_server_waits_for_what_is_beyond_the_quota(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"keyPairs": 0})
+    await cloud.make(KeyPair, "ops", "demo", publicKey=KEY)
+    await cloud.settle()
+    await cloud.add_server("one", keyPairs=["ops"])
+    cloud.pass_time(10)
+    await cloud.look_again()
+    assert await cloud.reason(Server, "one") == "KeyPairNotReady"
+    assert "KeyPair demo/ops" in await cloud.message(Server, "one")
+    await cloud.change(Project, "demo", quota={"keyPairs": 1})
+    assert (await cloud.get(Server, "one")).status.host is not None
