@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from dataclasses import replace
 
 import pytest
 
-from contract.group_lab import EVERYTHING_OUT, IN, TCP, UDP, V4, Guests, boot, dual_stack
+from contract.group_lab import EVERYTHING_OUT, ICMP, IN, TCP, UDP, V4, Guests, boot, dual_stack
 from contract.guest_sockets import connect, datagrams
 from contract.network_lab import Host, inside, network, port
 from nephos_agent.network.filters.cutting import Flow
@@ -43,6 +45,41 @@ async def test_a_rule_that_goes_cuts_its_flows_and_no_others(guests: Guests) -> 
         await guests.set_rules(*EVERYTHING_OUT, ssh, web, chat)
         assert await here.reaches(there, b"allowed again")
         assert await there.reaches(here, b"and answered")
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+async def test_an_error_that_passes_by_itself_does_not_bring_back_the_flow_that_it_is_about(
+    guests: Guests, name: str
+) -> None:
+    ssh, pings = SecurityRule(IN, V4, TCP, 22), SecurityRule(IN, V4, ICMP)
+    await guests.set_rules(*EVERYTHING_OUT, ssh, pings)
+    server, address = {"b": (guests.b, "10.10.0.12"), "c": (guests.c, "10.10.0.13")}[name]
+    connection = await connect(guests.a, server, address, 22)
+    assert await connection.carries(b"1")
+    await guests.set_rules(*EVERYTHING_OUT, pings)
+    ends = socket.inet_aton(address) + socket.inet_aton("10.10.0.11")
+    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 40, 1, 0, 64, TCP, 0) + ends
+    quoted += struct.pack("!HHI", 22, connection.client.getsockname()[1], 1)
+    assert await guests.a.pings(address)
+    for _ in range(2):
+        assert not await connection.carries(b"2")
+        with inside(guests.a.namespace, _icmp) as raw:
+            raw.sendto(_unreachable(quoted), (address, 0))
+    assert not await connection.carries(b"3")
+    assert not await connection.carries(b"4", answer=True)
+
+
+def _icmp() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+
+def _unreachable(quoted: bytes) -> bytes:
+    """Return an ICMP message that says of a packet that nobody listens at its port."""
+    words = struct.unpack(f"!{len(quoted) // 2}H", quoted)
+    total = 0x0303 + sum(words)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBHI", 3, 3, ~total & 0xFFFF, 0) + quoted
 
 
 async def test_a_port_that_leaves_a_group_loses_what_the_group_allowed(guests: Guests) -> None:

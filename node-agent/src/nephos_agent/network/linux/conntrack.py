@@ -26,6 +26,8 @@ _PROTO_NUMBER, _PROTO_DESTINATION_PORT = 1, 3
 _ICMP_TYPE, _ICMP_CODE, _ICMPV6_TYPE, _ICMPV6_CODE = 5, 6, 8, 9
 _CUT: Final = 1
 """A connection mark that no policy has: theirs end in 16 zeros."""
+_LIVE: Final = frozenset({0, 2})
+"""Connection marks of flows that ``filter.nft`` lets pass: everybody here allowed them, or only who sends."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _flow(found: dict[int, bytes]) -> Flow:
         protocol,
         port,
         code,
-        is_cut=any(found.get(_MARK, b"")),
+        is_cut=int.from_bytes(found.get(_MARK, b"")) not in _LIVE,
     )
 
 
