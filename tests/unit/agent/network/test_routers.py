@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,7 @@ from nephos_agent.network.router.facts import (
 )
 from nephos_agent.network.router.names import leg_mac, outside_mac, router_names
 from nephos_agent.network.router.plan import RouterPlan, keeping, plan
+from nephos_agent.network.router.sources import behind
 from nephos_api.resources.network import HostRoute, IPv6Mode
 from unit.agent.network.examples import CONTEXT
 
@@ -137,7 +139,24 @@ def test_a_disabled_router_keeps_its_own_addresses_and_forwards_nothing() -> Non
 def test_without_snat_nothing_but_floating_ips_is_translated() -> None:
     found = facts(replace(ROUTER, gateway=replace(GATEWAY, snat=False)))
     sets = {fact.set for fact in found if isinstance(fact, NatElement)}
-    assert sets == {NatSet.INSIDE, NatSet.INSIDE_IPV6, NatSet.OWN, NatSet.FLOATING_IN, NatSet.FLOATING_OUT}
+    assert not sets & {NatSet.TRANSLATED, NatSet.OUTSIDE}
+    assert sets >= {NatSet.FLOATING_IN, NatSet.FLOATING_OUT}
+
+
+def test_who_is_behind_a_leg_is_its_subnets_and_where_routes_lead_from_there() -> None:
+    routes = (*ROUTER.routes, HostRoute(destination="10.20.5.0/24", next_hop="10.10.0.7"))
+    found = behind(ROUTER.legs, (*routes, HostRoute(destination="0.0.0.0/0", next_hop="10.10.0.8")))
+    texts = {uid: [str(prefix) for prefix in prefixes] for uid, prefixes in found.items()}
+    assert texts == {
+        "network-1": ["10.10.0.0/24", "10.20.5.0/24", "fd00:10::/64"],
+        "network-2": ["10.20.0.0/16", "10.99.0.0/16", "fd00:20::/64"],
+    }
+    known = {fact.name for fact in facts(replace(ROUTER, routes=routes)) if _is_of(fact, NatSet.KNOWN)}
+    assert known == {"10.10.0.0/24", "10.20.0.0/16", "10.99.0.0/16"}
+
+
+def _is_of(fact: RouterFact, name: NatSet) -> TypeGuard[NatElement]:
+    return isinstance(fact, NatElement) and fact.set is name
 
 
 def test_an_extra_route_to_everywhere_takes_the_place_of_the_gateway() -> None:

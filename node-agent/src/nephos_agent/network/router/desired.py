@@ -16,6 +16,7 @@ from nephos_agent.network.router import advertiser as router_advertiser
 from nephos_agent.network.router.facts import Address, Leg, NatElement, NatSet, RouterFact, RouterSpace
 from nephos_agent.network.router.names import inner_name, leg_mac, leg_name, outside_mac, router_names
 from nephos_agent.network.router.routes import routes
+from nephos_agent.network.router.sources import behind, collapsed
 from nephos_agent.network.router.transit import transit
 
 _EVERYWHERE: Final = "0.0.0.0/0"
@@ -28,7 +29,7 @@ def router_facts(router: HostRouter, context: HostContext) -> frozenset[RouterFa
     for leg in _legs(router, context):
         result |= {leg, BridgeEntry(leg.device, leg.mac), *attachment(leg.device, leg.bridge, "from_router")}
     result |= {*_inside_addresses(router), *_outside_addresses(router, context)}
-    result |= {*_translations(router, context), *transit(router, context), *routes(router, context)}
+    result |= {*_sources(router), *_translations(router, context), *transit(router, context), *routes(router, context)}
     config = router_advertiser.configuration(router)
     if config is not None:
         result.add(Dnsmasq(names.unit, names.unit, names.namespace, names.directory, config))
@@ -96,11 +97,20 @@ def _outside_addresses(router: HostRouter, context: HostContext) -> Iterator[Add
         yield Address(device, f"{each.address}/32")
 
 
+def _sources(router: HostRouter) -> Iterator[NatElement]:
+    """Yield who is behind which leg, and behind any."""
+    by_network = behind(router.legs, router.routes)
+    for network_uid, prefixes in by_network.items():
+        device = inner_name(network_uid, is_outside=False)
+        for prefix in prefixes:
+            yield NatElement(NatSet.BEHIND if prefix.version == 4 else NatSet.BEHIND_IPV6, str(prefix), device)
+    for prefix in collapsed(prefix for prefixes in by_network.values() for prefix in prefixes):
+        yield NatElement(NatSet.KNOWN if prefix.version == 4 else NatSet.KNOWN_IPV6, str(prefix))
+
+
 def _translations(router: HostRouter, context: HostContext) -> Iterator[NatElement]:
     for leg in router.legs:
-        if is_ipv6(leg.address):
-            yield NatElement(NatSet.INSIDE_IPV6, leg.cidr)
-        else:
+        if not is_ipv6(leg.address):
             yield NatElement(NatSet.INSIDE, leg.cidr)
             yield NatElement(NatSet.OWN, leg.address)
     for each in floating_ips(router):

@@ -22,7 +22,10 @@ class NatSet(StrEnum):
     """The sets and maps of ``router.nft``."""
 
     INSIDE = "inside"
-    INSIDE_IPV6 = "inside_ipv6"
+    KNOWN = "known"
+    KNOWN_IPV6 = "known_ipv6"
+    BEHIND = "behind"
+    BEHIND_IPV6 = "behind_ipv6"
     OWN = "own"
     TRANSLATED = "translated"
     FLOATING_IN = "floating_in"
@@ -32,6 +35,8 @@ class NatSet(StrEnum):
 
 FLOATING_SETS: Final = frozenset({NatSet.FLOATING_IN, NatSet.FLOATING_OUT})
 """Translations of floating addresses."""
+BY_DEVICE: Final = frozenset({NatSet.BEHIND, NatSet.BEHIND_IPV6})
+"""Sets whose elements are a prefix and a device."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class RoutingRule:
 
 @dataclass(frozen=True)
 class NatElement:
-    """An element of a set or map of ``router.nft``; ``value`` is None in a set."""
+    """An element of a set or map of ``router.nft``; ``value`` is None in a set, or the device of a prefix."""
 
     set: NatSet
     name: str
@@ -144,8 +149,8 @@ class NatElement:
 
     @property
     def key(self) -> Key:
-        """A map has one value for a name."""
-        return ("nat", self.set, self.name)
+        """A map has one value for a name; a prefix may be behind several devices."""
+        return ("nat", self.set, self.name, *((self.value or "",) if self.set in BY_DEVICE else ()))
 
 
 RouterFact = (

@@ -8,12 +8,13 @@ from importlib.resources import files
 from ipaddress import ip_network
 from typing import Any, Final
 
-from nephos_agent.network.router.facts import NatElement, NatSet
+from nephos_agent.network.router.facts import BY_DEVICE, NatElement, NatSet
 
 FAMILIES: Final = ("ip", "ip6")
 """Each has a table."""
 TABLE: Final = "nephos"
-_INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.INSIDE_IPV6, NatSet.TRANSLATED})
+_INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.KNOWN, NatSet.KNOWN_IPV6, NatSet.TRANSLATED}) | BY_DEVICE
+_IPV6: Final = frozenset({NatSet.KNOWN_IPV6, NatSet.BEHIND_IPV6})
 
 
 def skeleton() -> str:
@@ -49,22 +50,29 @@ def _verbs(verb: str, elements: Iterable[NatElement]) -> list[dict[str, Any]]:
 
 
 def _family(name: NatSet) -> str:
-    return "ip6" if name is NatSet.INSIDE_IPV6 else "ip"
+    return "ip6" if name in _IPV6 else "ip"
 
 
 def _to_json(element: NatElement) -> Any:
     if element.set in _INTERVALS:
         network = ip_network(element.name)
-        return {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+        prefix = {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
+        return prefix if element.value is None else {"concat": [prefix, element.value]}
     return element.name if element.value is None else [element.name, element.value]
 
 
 def _from_json(name: NatSet, value: Any) -> NatElement:
+    if name in BY_DEVICE:
+        prefix, device = value["concat"]
+        return NatElement(name, _prefix(prefix), device)
     if name in _INTERVALS:
-        if isinstance(value, str):
-            return NatElement(name, str(ip_network(value)))
-        prefix = value["prefix"]
-        return NatElement(name, f"{prefix['addr']}/{prefix['len']}")
+        return NatElement(name, _prefix(value))
     if isinstance(value, list):
         return NatElement(name, value[0], value[1])
     return NatElement(name, value)
+
+
+def _prefix(value: Any) -> str:
+    if isinstance(value, str):
+        return str(ip_network(value))
+    return f"{value['prefix']['addr']}/{value['prefix']['len']}"
