@@ -17,11 +17,11 @@ from typing import TypeVar
 from unittest.mock import patch
 
 from bench.packet_sender import Burst
+from bench.veth_guests import plug, speak
 from contract.network_lab import Host, inside, network, running_lab
 from nephos_agent.network.linux import namespaces
-from nephos_agent.network.linux.link_reader import PortFlags
+from nephos_agent.network.linux.link_reader import GUEST_PORT, PortFlags
 from nephos_agent.network.linux.links import Links
-from nephos_agent.network.linux.neighbours import NeighbourSocket, bridge_entry
 from nephos_agent.network.linux.services import set_sysctls
 from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
@@ -84,7 +84,10 @@ async def _packet_cost(host: Host, rules: int) -> PacketCost:
     namespaces.create(bare)
     inside(bare, _make_bare_bridge)
     taps = (tap_name("port-1"), tap_name("port-2"))
-    with _wired(host, bare, "br0", ("left", "right")) as plain, _wired(host, host.tenants, bridge, taps) as filtered:
+    with (
+        _wired(host, bare, "br0", ("left", "right"), PortFlags()) as plain,
+        _wired(host, host.tenants, bridge, taps) as filtered,
+    ):
         for sender, receiver in (plain, filtered):
             _establish(sender, receiver)
         bursts = [Burst(sender, _RECEIVER, [_PORT]) for sender, _receiver in (plain, filtered)]
@@ -178,16 +181,15 @@ def _make_bare_bridge() -> None:
 
 @contextmanager
 def _wired(
-    host: Host, namespace: Path, bridge: str, devices: tuple[str, str]
+    host: Host, namespace: Path, bridge: str, devices: tuple[str, str], flags: PortFlags = GUEST_PORT
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Make two veths on the bridge with a namespace behind each; yield a UDP socket in each."""
     made: list[socket.socket] = []
     for number, device in enumerate(devices, start=1):
         guest = host.folder / "netns" / f"{namespace.name}-{number}"
-        namespaces.create(guest)
-        with guest.open() as handle:
-            inside(namespace, partial(_plug, bridge, device, _mac(number), handle.fileno()))
-        made.append(inside(guest, partial(_speak, number)))
+        plug(guest, _mac(number), namespace, bridge, device, flags)
+        speak(guest, f"10.10.0.{number}/16")
+        made.append(inside(guest, partial(_open, number)))
     try:
         yield made[0], made[1]
     finally:
@@ -195,26 +197,7 @@ def _wired(
             each.close()
 
 
-def _plug(bridge: str, device: str, mac: str, guest: int) -> None:
-    peer = {"ifname": "eth0", "address": mac, "mtu": 1450, "net_ns_fd": guest}
-    neighbours = NeighbourSocket()
-    with Links() as links:
-        links.add(device, "veth", "", 1450, peer=peer)
-        link, master = links.get(device), links.get(bridge)
-        assert link is not None
-        assert master is not None
-        links.join(link, master.index, PortFlags(), 1450)
-        neighbours.replace([bridge_entry(link.index, mac)])
-    neighbours.close()
-
-
-def _speak(number: int) -> socket.socket:
-    with Links() as links:
-        nic = links.get("eth0")
-        assert nic is not None
-        links.set(1, state="up")
-        links.set(nic.index, state="up")
-        links.add_address(nic.index, f"10.10.0.{number}/16")
+def _open(number: int) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.settimeout(5)
     made.bind((f"10.10.0.{number}", _PORT))

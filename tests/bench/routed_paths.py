@@ -1,6 +1,7 @@
 """TCP across hosts, through a router and through a floating IP, beside the same paths wired by hand; what moves cost.
 
-Guests are namespaces at the end of a veth, which stands for the tap: what is measured is the network's path.
+Guests are namespaces at the end of a veth, which stands for the tap: what is measured is the network's path. Each host
+is described as its agent would, so that bridges without guests are judged by nobody.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.hand_wired import HandWired, hand_wired
+from bench.veth_guests import plug, speak
 from contract.network_lab import Host, Lab, network, port
 from contract.router_lab import (
     FAR_AWAY,
@@ -27,7 +29,7 @@ from contract.router_lab import (
     running_lab,
 )
 from nephos_agent.network.model import HostNetwork, HostPort, HostRouter, SecurityRule
-from nephos_agent.network.names import Mark, tap_name
+from nephos_agent.network.names import network_names, tap_name
 from nephos_api.resources.security_group import Direction, IPFamily
 
 _PING_INTERVAL_S = 0.005
@@ -97,33 +99,28 @@ async def _wire(lab: Lab) -> _Wired:
     red = network(2, port("b", "10.20.0.12", lab.two, "subnet-2"), cidr="10.20.0.0/24")
     guests = {}
     for host in (lab.one, lab.two):
-        for each in (blue, red):
-            for local in (local for local in each.ports if local.host == host.name):
-                guests[local.uid] = _cable(host, local)
-                await host.driver.create_tap(local.uid, local.mac, each.mtu)
-            await host.driver.apply(each)
-        await host.driver.apply(public_network())
+        for each in (blue, red, public_network()):
+            await host.driver.apply(_on(host, each))
+            for local in each.ports:
+                if local.host == host.name:
+                    guests[local.uid] = _boot(host, each, local)
     wired = _Wired(lab, internet, (blue, red), guests)
     await wired.carry(wired.router(lab.one), lab.two)
     return wired
 
 
-def _cable(host: Host, local: HostPort) -> Path:
-    """Make a guest, and in the tap's place a veth to it, which counts as open."""
+def _on(host: Host, described: HostNetwork) -> HostNetwork:
+    """Return the network as the host's agent describes it: where no guest is, nobody is served."""
+    return replace(described, serves_guests=any(each.host == host.name for each in described.ports))
+
+
+def _boot(host: Host, described: HostNetwork, local: HostPort) -> Path:
     namespace = host.folder / "netns" / f"guest-{local.uid}"
-    guest, tap = namespace.name, tap_name(local.uid)
-    subprocess.run(["touch", namespace], check=True)
-    subprocess.run(["unshare", f"--net={namespace}", "ip", "link", "set", "lo", "up"], check=True)
     address = local.addresses[0].address
-    for place, command in (
-        (host.namespace, f"ip link add {tap} mtu 1450 type veth peer name {guest} mtu 1450 address {local.mac}"),
-        (host.namespace, f"ip link set {tap} alias {Mark('lab', 'port', local.uid)} up"),
-        (host.namespace, f"ip link set {guest} netns {namespace}"),
-        (namespace, f"ip addr add {address}/24 dev {guest}"),
-        (namespace, f"ip link set {guest} up"),
-        (namespace, f"ip route add default via {address.rsplit('.', 1)[0]}.1"),
-    ):
-        subprocess.run(["nsenter", f"--net={place}", *command.split()], check=True)
+    plug(namespace, local.mac, host.tenants, network_names(described.uid, "nephos").bridge, tap_name(local.uid))
+    speak(namespace, f"{address}/24")
+    route = f"ip route add default via {described.subnets[0].gateway}"
+    subprocess.run(["nsenter", f"--net={namespace}", *route.split()], check=True)
     return namespace
 
 
@@ -180,7 +177,7 @@ async def _outages(wired: _Wired) -> list[Outage]:
         blue = wired.networks[0]
         for described in (_with_one_rule_more(blue), blue):
             for host in (one, two):
-                await host.driver.apply(described)
+                await host.driver.apply(_on(host, described))
 
     return [
         await _outage("a rule comes and goes beside a flow", wired.guests["a"], "10.10.0.13", change_rules),
