@@ -1,12 +1,20 @@
-"""The same paths wired by hand, with ip and nft alone: the same devices in the same places, and no filters.
+"""The same paths wired by hand, with ip and nft alone: what a careful person would write for three guests.
 
-Tenants' bridges and routers are in namespaces of their own, as with Nephos.
+The same devices in the same places, with the same MTUs and the kernel's own offloads: tenants' bridges and routers are
+in namespaces of their own, outside is a bridge of the host's and a cable to the tenants'. A floating IP is one rule of
+DNAT and one of SNAT.
+
+Guests are guarded as they are with Nephos, by the least that does it on such a kernel: a guest sends with its own MAC
+and address alone; what guests send and get is tracked, in a zone of its network; known flows pass, and new ones if one
+of three rules says so. Bridges without guests are judged by nobody. Unguarded, nothing of that holds: no connection is
+tracked but by a translation.
 """
 
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from nephos_api.identity import mac_address
 
@@ -22,19 +30,62 @@ table ip hand {
 	chain leaving { type nat hook postrouting priority 100; oifname "ext" ip saddr %(fixed)s snat to %(floating)s; }
 }
 """
+_FILTERS = """
+table bridge hand {
+	set guests { typeof iifname . ether saddr . ip saddr; elements = { %(senders)s } }
+	chain incoming {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "g*" ether type ip iifname . ether saddr . ip saddr != @guests drop
+		iifname "g*" meta mark set 1
+	}
+	chain crossing {
+		type filter hook forward priority -200; policy accept;
+		oifname "g*" meta mark set 1
+	}
+}
+table inet hand {
+	chain zones {
+		type filter hook prerouting priority -450; policy accept;
+		iifname "br1" ct zone set 1
+		iifname "br2" ct zone set 2
+	}
+	chain judged {
+		type filter hook forward priority 0; policy drop;
+		ct state established,related accept
+		meta mark 0 accept
+		ip daddr 10.0.0.0/8 tcp dport 5201 accept
+		ip protocol icmp accept
+		udp dport 53 accept
+	}
+}
+"""
 
 
 @dataclass(frozen=True)
 class HandWired:
-    """Where the wired paths begin and end: names of namespaces, and addresses."""
+    """Where the wired paths begin and end: namespaces, and addresses."""
 
-    a: str
-    b: str
-    c: str
-    internet: str
+    a: Path
+    b: Path
+    c: Path
+    internet: Path
     address_b: str
     address_c: str
     floating: str
+
+    def guard(self, *, guarded: bool) -> None:
+        """Have guests filtered, or not."""
+        for tenants in ("t1", "t2"):
+            _load(
+                tenants, "add table bridge hand; add table inet hand; delete table bridge hand; delete table inet hand"
+            )
+            if guarded:
+                senders = (
+                    f'"g{guest}" . {mac_address(guest)} . {_address(guest)}'
+                    for guest, (host, _network, _number) in _GUESTS.items()
+                    if _TENANTS[host] == tenants
+                )
+                _load(tenants, _FILTERS % {"senders": ", ".join(senders)})
 
 
 @contextmanager
@@ -49,7 +100,8 @@ def hand_wired() -> Iterator[HandWired]:
         _wire_guests()
         _wire_routers()
         _wire_outside()
-        yield HandWired(_name("a"), _name("b"), _name("c"), _name("net"), _address("b"), _address("c"), _FLOATING)
+        a, b, c, internet = (Path("/run/netns") / _name(each) for each in ("a", "b", "c", "net"))
+        yield HandWired(a, b, c, internet, _address("b"), _address("c"), _FLOATING)
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
@@ -73,6 +125,8 @@ def _wire_hosts() -> None:
                 f"bridge link set dev vx{network} learning off flood off",
                 f"ip link set br{network} up",
             )
+            if not any(home == host and own == network for home, own, _number in _GUESTS.values()):
+                _in(tenants, f"ip link set br{network} type bridge nf_call_iptables 0")
             for guest, (home, own, _number) in _GUESTS.items():
                 if home == peer and own == network:
                     mac = mac_address(guest)
@@ -136,7 +190,7 @@ def _wire_outside() -> None:
     )
     _in(
         "t2",
-        "ip link add brex type bridge",
+        "ip link add brex type bridge nf_call_iptables 0",
         "ip link set brex up",
         "ip link set uplink master brex up",
         f"ip link add ext type veth peer name ext netns {_name('r2')}",
@@ -145,7 +199,7 @@ def _wire_outside() -> None:
     _in("net", "ip addr add 203.0.113.1/24 dev eth0", "ip link set eth0 up")
     _in("r2", f"ip addr add {_FLOATING}/24 dev ext", "ip link set ext up")
     rules = _TRANSLATION % {"floating": _FLOATING, "fixed": _address("b")}
-    subprocess.run(["ip", "netns", "exec", _name("r2"), "nft", "-f", "-"], input=rules, text=True, check=True)
+    _load("r2", rules)
 
 
 def _address(guest: str) -> str:
@@ -160,6 +214,10 @@ def _name(short: str) -> str:
 def _in(place: str, *commands: str) -> None:
     for command in commands:
         _run("ip", "netns", "exec", _name(place), *command.split())
+
+
+def _load(place: str, rules: str) -> None:
+    subprocess.run(["ip", "netns", "exec", _name(place), "nft", "-f", "-"], input=rules, text=True, check=True)
 
 
 def _run(*command: str) -> None:

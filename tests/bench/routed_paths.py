@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 from bench.hand_wired import HandWired, hand_wired
 from bench.veth_guests import plug, speak
@@ -35,17 +36,33 @@ from nephos_api.resources.security_group import Direction, IPFamily
 _PING_INTERVAL_S = 0.005
 _FLOATING = "203.0.113.22"
 _TCP = 6
+_FIRST = ("chrt", "--rr", "1")
+_Ends: TypeAlias = tuple[Path, Path, str]
+"""Where the client and the server are, and the address that the client calls."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How one TCP stream went."""
+
+    gigabits: float
+    """A second."""
+    cpu_s: float
+    """Seconds that its two ends and what the kernel did in their names took, a gigabyte."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Gigabits a second of one path, medians of runs in turn."""
+    """One path: medians of runs in turn."""
 
     path: str
-    nephos: float
-    by_hand: float
+    nephos: Carried
+    by_hand: Carried
     ratio: float
-    """Median of each run's own: what else the machine does is the same for both of a pair."""
+    """Median of each round's own: what else the machine does is the same for all of a round."""
+    unfiltered: Carried
+    """By hand, and no guest filtered."""
+    unfiltered_ratio: float
 
 
 @dataclass(frozen=True)
@@ -126,42 +143,51 @@ def _boot(host: Host, described: HostNetwork, local: HostPort) -> Path:
 
 def _throughputs(wired: _Wired, hand: HandWired, rounds: int, run_s: int) -> list[Throughput]:
     guests, internet = wired.guests, wired.internet.namespace
-    by_hand = {name: Path("/run/netns") / name for name in (hand.a, hand.b, hand.c, hand.internet)}
-    paths = {
-        "across hosts": (
-            (guests["a"], guests["c"], "10.10.0.13"),
-            (by_hand[hand.a], by_hand[hand.c], hand.address_c),
-        ),
-        "through a router": (
-            (guests["a"], guests["b"], "10.20.0.12"),
-            (by_hand[hand.a], by_hand[hand.b], hand.address_b),
-        ),
-        "through a floating IP": (
-            (internet, guests["b"], _FLOATING),
-            (by_hand[hand.internet], by_hand[hand.b], hand.floating),
-        ),
-    }
-    found = []
-    for path, (nephos, other) in paths.items():
-        runs = [(_gigabits(*nephos, run_s), _gigabits(*other, run_s)) for _ in range(rounds)]
-        ours, others = [run[0] for run in runs], [run[1] for run in runs]
-        ratio = statistics.median(one / another for one, another in runs)
-        found.append(Throughput(path, statistics.median(ours), statistics.median(others), ratio))
-    return found
+    return [
+        _throughput(path, nephos, by_hand, hand, rounds, run_s)
+        for path, nephos, by_hand in (
+            ("across hosts", (guests["a"], guests["c"], "10.10.0.13"), (hand.a, hand.c, hand.address_c)),
+            ("through a router", (guests["a"], guests["b"], "10.20.0.12"), (hand.a, hand.b, hand.address_b)),
+            ("through a floating IP", (internet, guests["b"], _FLOATING), (hand.internet, hand.b, hand.floating)),
+        )
+    ]
 
 
-def _gigabits(client: Path, server: Path, address: str, run_s: int) -> float:
-    """Return how much one TCP stream carries."""
+def _throughput(path: str, nephos: _Ends, by_hand: _Ends, hand: HandWired, rounds: int, run_s: int) -> Throughput:
+    ours, theirs, bare = [], [], []
+    for _ in range(rounds):
+        ours.append(_carry(nephos, run_s))
+        hand.guard(guarded=True)
+        theirs.append(_carry(by_hand, run_s))
+        hand.guard(guarded=False)
+        bare.append(_carry(by_hand, run_s))
+    return Throughput(path, _medians(ours), _medians(theirs), _ratio(ours, theirs), _medians(bare), _ratio(ours, bare))
+
+
+def _medians(runs: list[Carried]) -> Carried:
+    return Carried(statistics.median(run.gigabits for run in runs), statistics.median(run.cpu_s for run in runs))
+
+
+def _ratio(runs: list[Carried], others: list[Carried]) -> float:
+    return statistics.median(run.gigabits / other.gigabits for run, other in zip(runs, others, strict=True))
+
+
+def _carry(ends: _Ends, run_s: int) -> Carried:
+    """Have one TCP stream run, before whatever else the machine does: both ends are scheduled in real time."""
+    client, server, address = ends
     listener = subprocess.Popen(
-        ["nsenter", f"--net={server}", "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
+        [*_FIRST, "nsenter", f"--net={server}", "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
     )
     assert listener.stdout is not None
     while "Server listening" not in listener.stdout.readline():
         pass
-    command = ["nsenter", f"--net={client}", "iperf3", "-J", "-c", address, "-t", str(run_s), "-O", "1"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [*_FIRST, "nsenter", f"--net={client}", "iperf3", "-J", "-c", address, "-t", str(run_s)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=run_s + 20)
     listener.communicate(timeout=10)
-    return float(report["end"]["sum_received"]["bits_per_second"]) / 1e9
+    end = json.loads(done.stdout)["end"]
+    received, shares = end["sum_received"], end["cpu_utilization_percent"]
+    busy_s = (shares["host_total"] + shares["remote_total"]) / 100 * received["seconds"]
+    return Carried(received["bits_per_second"] / 1e9, busy_s / (received["bytes"] / 1e9))
 
 
 async def _outages(wired: _Wired) -> list[Outage]:
