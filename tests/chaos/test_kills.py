@@ -7,20 +7,17 @@ All the time one guest pings another, and the outside a floating IP.
 
 import os
 import random
-import re
-import signal
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from nephos_dev import internet
 from nephos_dev.asking import eventually, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.observe import wait_sound
+from nephos_dev.pings import Pings, from_guest, from_outside
 from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
@@ -67,8 +64,8 @@ def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Ten
     before = _processes_of_guests(cloud, placed)
     churn = Churn(tenant, dice)
     with (
-        _ping_between(cloud, tenant, placed["south"]) as lost,
-        _ping_from_outside(cloud, floating) as lost_outside,
+        _ping_between(cloud, tenant, placed["south"]) as between,
+        from_outside(cloud.layout, floating, every_s=1) as outside_in,
         _killing(cloud, dice) as killed,
     ):
         while len(killed) < KILLS:
@@ -80,8 +77,8 @@ def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Ten
     there = {server["metadata"]["name"] for server in tenant.all_of("server")}
     assert there == churn.alive | set(PAIR)
     assert _processes_of_guests(cloud, placed) == before, "a guest was started again"
-    assert lost() == 0, "pings of a running pair were lost"
-    assert lost_outside() == 0, "pings of a floating IP were lost"
+    assert between.lost == 0, "pings of a running pair were lost"
+    assert outside_in.lost == 0, "pings of a floating IP were lost"
 
 
 @pytest.mark.parametrize("component", ["operator", "agent", "libvirtd", "kube-apiserver"])
@@ -140,39 +137,14 @@ def _processes_of_guests(cloud: Cloud, placed: dict[str, dict]) -> dict[str, str
 
 
 @contextmanager
-def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator:  # type: ignore[type-arg]  # why: JSON
-    """Have the guest `north` ping the other one all the time; yields a function that tells how many were lost."""
+def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator[Pings]:  # type: ignore[type-arg]  # why: JSON
+    """Have the guest `north` ping the other one all the time."""
     address = target["status"]["addresses"][0]["address"]
-    losses: list[int] = []
     with cloud.console(tenant.name, "north") as console:
         console.log_in()
         wait_for(lambda: _reached(console, address), what=f"north reaches {address}", timeout_s=60)
-        console.run(f"ping -i 1 -W 10 {address} > /tmp/ping.log 2>&1 & echo $! > /tmp/ping.pid")
-        yield lambda: losses[0]
-        console.run("kill -INT $(cat /tmp/ping.pid); wait", timeout_s=30)
-        log = console.run("cat /tmp/ping.log", timeout_s=30).output
-    losses.append(_count_lost(log))
-
-
-@contextmanager
-def _ping_from_outside(cloud: Cloud, address: str) -> Iterator[Callable[[], int]]:
-    """Have the outside ping that address all the time; yields a function that tells how many were lost."""
-    losses: list[int] = []
-    command = internet.command(cloud.layout, "ping", "-i", "1", "-W", "10", address)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield lambda: losses[0]
-        finally:
-            process.send_signal(signal.SIGINT)
-            log, _ = process.communicate(timeout=30)
-    losses.append(_count_lost(log))
-
-
-def _count_lost(log: str) -> int:
-    """Return how many of the pings before the last answer have none; what was under way at the end is not lost."""
-    answered = {int(number) for number in re.findall(r"seq=(\d+)", log)}
-    assert len(answered) > 5, "there were too few pings to prove anything"
-    return max(answered) - min(answered) + 1 - len(answered)
+        with from_guest(console, address, every_s=1) as pings:
+            yield pings
 
 
 def _reached(console, address: str) -> None:  # type: ignore[no-untyped-def]  # why: a console of nephos_dev

@@ -80,10 +80,14 @@ class Guests:
 
     def run(self, server: str, command: str) -> Answer:
         """Run a shell command in the guest of that Server. Raises FailureError if it does not end."""
+        return self.console(server).run(command)
+
+    def console(self, server: str) -> Console:
+        """Return the console of that Server's guest, with a shell on it."""
         if server not in self._consoles:
             self._consoles[server] = self._cloud.console(self._namespace, server)
             self._consoles[server].log_in()
-        return self._consoles[server].run(command)
+        return self._consoles[server]
 
 
 class Stream:

@@ -14,6 +14,7 @@ from pexpect import fdpexpect
 from nephos_dev.progress import FailureError
 
 _PROMPT = r"[#$] (?:\x1b\[6n)?$"
+_PROMPT_AGAIN = r"[#$] "  # what comes after it is the kernel's: a stall of a busy guest, say
 _LOGIN = r"login: $"
 _PASSWORD = r"[Pp]assword: $"  # noqa: S105  # why: what the console asks, not a secret
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -71,11 +72,12 @@ class Console:
         # The echo of what is typed has a quote inside each mark, what the shell prints has none.
         self._session.send(f"echo '{mark}'-begin; {command}; echo '{mark}'-end=$?\r")
         try:
-            self._session.expect(rf"{mark}-begin\r*\n(.*?){mark}-end=(\d+)", timeout=timeout_s)
+            self._session.expect(rf"{mark}-begin\r*\n(.*?){mark}-end=(\d+)\r*\n", timeout=timeout_s)
+            output, status = self._session.match.groups()
+            self._session.expect(_PROMPT_AGAIN, timeout=timeout_s)
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
-            raise FailureError(f"{command!r} did not end in the guest within {timeout_s:g} s") from error
-        output, status = self._session.match.groups()
-        self._session.expect(_PROMPT, timeout=timeout_s)
+            message = f"{command!r} did not end in the guest within {timeout_s:g} s; it shows: {self._last_lines()!r}"
+            raise FailureError(message) from error
         return Answer(status=int(status), output=_ESCAPES.sub("", output).replace("\r", "").strip("\n"))
 
     def send_line(self, command: str) -> None:

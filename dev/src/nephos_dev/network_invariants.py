@@ -15,6 +15,10 @@ from nephos_api.identity import device_name
 Document = dict[str, Any]
 Held = tuple[str, str]
 """A namespace of a router's on a host, and an address."""
+Way = tuple[str, str, str]
+"""A tunnel on a host, a MAC, and the other host's address."""
+EVERYBODY = "00:00:00:00:00:00"
+"""In a tunnel: what is for all."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class NetworkPicture:
     """Floating addresses that are translated."""
     filtered: frozenset[str] = frozenset()
     """Devices that elements of the filters' sets and maps speak of."""
+    ways: frozenset[Way] = frozenset()
+    """By which host each MAC is reached."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Naming:
     """Prefix of routers' namespaces."""
     leg: str
     """Prefix of what joins a router to a bridge."""
+    tunnel: str
+    """Prefix of what leads to the other hosts of a network."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ def _of_host(said: NetworkObjects, host: str, picture: NetworkPicture, naming: N
     if legs and not namespaces:
         yield f"{sorted(legs)} lead to no Router"
     yield from _addresses(said, host, picture, {uid: name for name, uid in _uids(namespaces).items()})
+    yield from _ways(said, host, picture, naming)
     for device in picture.filtered - picture.devices:
         yield f"filters speak of {device}, which is not there"
 
@@ -97,6 +106,22 @@ def _taps(said: NetworkObjects, host: str, picture: NetworkPicture, naming: Nami
     for tap, owner in taps.items():
         if owner in active and tap not in there:
             yield f"tap {tap} of Server {active[owner]} is missing"
+
+
+def _ways(said: NetworkObjects, host: str, picture: NetworkPicture, naming: Naming) -> Iterator[str]:
+    """A host that carries a network knows of each of its Ports elsewhere on which host that is, and of nothing else."""
+    owed: set[Way] = set()
+    shared: set[str] = set()
+    for spec in (port["spec"] for port in said.ports if port["spec"].get("host") not in {None, host}):
+        tunnel = device_name(naming.tunnel, spec["networkUID"])
+        if tunnel in picture.devices:
+            owed |= {(tunnel, mac, spec["hostAddress"]) for mac in (spec["macAddress"].lower(), EVERYBODY)}
+            shared |= {str(pair.get("macAddress", "")).lower() for pair in spec.get("allowedAddressPairs", [])}
+    for tunnel, mac, address in owed - picture.ways:
+        yield f"{tunnel} does not lead to {mac} by {address}"
+    for tunnel, mac, address in picture.ways - owed:
+        if mac not in shared:
+            yield f"{tunnel} leads to {mac} by {address}, where no Port has it"
 
 
 def _addresses(said: NetworkObjects, host: str, picture: NetworkPicture, namespaces: dict[str, str]) -> Iterator[str]:

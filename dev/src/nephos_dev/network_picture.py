@@ -8,7 +8,7 @@ from typing import Any
 
 from nephos_dev.cloud import Cloud
 from nephos_dev.layout import HostLayout
-from nephos_dev.network_invariants import Held, Naming, NetworkPicture
+from nephos_dev.network_invariants import Held, Naming, NetworkPicture, Way
 
 _TENANT_NAMESPACE = "nephos"
 _OUTSIDE = "ext"
@@ -25,6 +25,7 @@ def observe_network(cloud: Cloud, host: HostLayout, naming: Naming) -> NetworkPi
         answering=frozenset(held for name in routers for held in _answering(cloud, host, name)),
         translated=frozenset(held for name in routers for held in _translated(cloud, host, name)),
         filtered=frozenset(_filtered(cloud, host)),
+        ways=frozenset(_ways(cloud, host, naming.tunnel)),
     )
 
 
@@ -71,6 +72,12 @@ def _translated(cloud: Cloud, host: HostLayout, namespace: str) -> Iterator[Held
 
 def _filtered(cloud: Cloud, host: HostLayout) -> Iterator[str]:
     yield from devices_of(_ruleset(cloud, host, _TENANT_NAMESPACE))
+
+
+def _ways(cloud: Cloud, host: HostLayout, tunnel: str) -> Iterator[Way]:
+    for entry in _read(cloud, host, "ip", "netns", "exec", _TENANT_NAMESPACE, "bridge", "-j", "fdb", "show"):
+        if entry.get("ifname", "").startswith(tunnel) and "dst" in entry:
+            yield str(entry["ifname"]), str(entry["mac"]), str(entry["dst"])
 
 
 def _ruleset(cloud: Cloud, host: HostLayout, namespace: str) -> list[dict[str, Any]]:

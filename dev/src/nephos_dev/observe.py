@@ -13,7 +13,7 @@ from nephos_dev.network_picture import observe_network
 from nephos_dev.progress import FailureError
 from nephos_dev.waiting import NotYet, wait_for
 
-NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl")
+NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl", tunnel="nvx")
 _KINDS = ("servers", "ports", "networks", "routers", "floatingips", "hosts")
 
 

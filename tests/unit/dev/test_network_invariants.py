@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from nephos_api.identity import device_name
-from nephos_dev.network_invariants import Naming, NetworkObjects, NetworkPicture, violations
+from nephos_dev.network_invariants import EVERYBODY, Naming, NetworkObjects, NetworkPicture, violations
 from nephos_dev.network_picture import devices_of, first
 
-NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl")
+NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl", tunnel="nvx")
 ROUTER = device_name("nephos-r", "router")
 BRIDGES = {device_name("nbr", uid) for uid in ("red", "blue", "public")}
-TAP = device_name("tap", "port")
+TAP, TUNNEL = device_name("tap", "port"), device_name("nvx", "red")
+MAC = "02:00:00:00:00:05"
 SAID = NetworkObjects(
     servers=({"metadata": {"uid": "server", "name": "web"}, "status": {"phase": "Active", "host": "h1"}},),
     ports=(
@@ -21,6 +22,8 @@ SAID = NetworkObjects(
             "spec": {
                 "host": "h1",
                 "networkUID": "red",
+                "hostAddress": "192.0.2.1",
+                "macAddress": MAC,
                 "serverUID": "server",
                 "allocations": [{"subnetUID": "red-v4", "address": "10.0.0.5"}],
             },
@@ -47,14 +50,17 @@ SAID = NetworkObjects(
 )
 FOUND = {
     "h1": NetworkPicture(
-        devices=frozenset({TAP, "nrl1", "eth0", *BRIDGES}),
+        devices=frozenset({TAP, TUNNEL, "nrl1", "eth0", *BRIDGES}),
         routers=frozenset({ROUTER}),
         answering=frozenset({(ROUTER, "203.0.113.11")}),
         translated=frozenset({(ROUTER, "203.0.113.11")}),
         filtered=frozenset({TAP}),
     ),
     "h2": NetworkPicture(
-        devices=frozenset(BRIDGES), routers=frozenset({ROUTER}), answering=frozenset({(ROUTER, "203.0.113.10")})
+        devices=frozenset({TUNNEL, *BRIDGES}),
+        routers=frozenset({ROUTER}),
+        answering=frozenset({(ROUTER, "203.0.113.10")}),
+        ways=frozenset((TUNNEL, mac, "192.0.2.1") for mac in (MAC, EVERYBODY)),
     ),
     "h3": NetworkPicture(devices=frozenset({"eth0"})),
 }
@@ -76,6 +82,9 @@ def test_a_sound_cloud_has_nothing_to_say() -> None:
         ("h1", {"answering": frozenset()}, "203.0.113.11 does not answer"),
         ("h2", {"answering": FOUND["h1"].answering | FOUND["h2"].answering}, "is not this host's"),
         ("h2", {"translated": FOUND["h1"].translated}, "is translated"),
+        ("h2", {"ways": frozenset({(TUNNEL, EVERYBODY, "192.0.2.1")})}, f"does not lead to {MAC}"),
+        ("h2", {"ways": FOUND["h2"].ways | {(TUNNEL, MAC, "192.0.2.3")}}, "by 192.0.2.3, where no Port has it"),
+        ("h1", {"ways": FOUND["h2"].ways}, "where no Port has it"),
         ("h1", {"filtered": frozenset({"tap8"})}, "filters speak of tap8"),
     ],
 )
