@@ -1,18 +1,20 @@
 """NICs that come and go while their Server runs, and limits of a Port that change meanwhile."""
 
+import re
 from typing import Any
 
 import pytest
 
-from nephos_agent.network.names import tap_name
-from nephos_dev.asking import Guests, eventually, eventually_not
-from nephos_dev.cloud import Cloud
+from nephos_dev.asking import Ask, Guests, eventually, eventually_not
 from nephos_dev.console import Answer
-from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
+from nephos_dev.tenant import Tenant, conditions, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 NET0 = {"name": "net0", "network": "blue"}
 NET1 = {"name": "net1", "network": "green"}
+LOAD_KB = 500
+UNLIMITED_S = 0.8
+"""For the load without a limit, which takes 1 s and more with one."""
 EXTRA = {"name": "extra", "network": "green", "port": "loose"}
 
 
@@ -48,12 +50,12 @@ def wait_bound(project: Tenant, port: str, server: str | None, phase: str) -> No
     wait_for(probe, what=f"Port {port} {phase} at {server}", timeout_s=60)
 
 
-def wait_gone(project: Tenant, port: str) -> None:
+def wait_gone(project: Tenant, kind: str, name: str) -> None:
     def probe() -> None:
-        if project.get("port", port) is not None:
+        if project.get(kind, name) is not None:
             raise NotYet("it is still there")
 
-    wait_for(probe, what=f"Port {port} is gone", timeout_s=60)
+    wait_for(probe, what=f"{kind} {name} is gone", timeout_s=60)
 
 
 def list_nics(project: Tenant, server: str, *nics: dict[str, str]) -> None:
@@ -73,7 +75,7 @@ def test_a_running_guest_gets_a_nic_and_talks_by_it_and_loses_it_again(project: 
         list_nics(project, name, NET0)
     for name in ("a", "b"):
         eventually_not(guests.ask(name, "ip link show dev eth1"), what=f"{name} let go of its NIC")
-        wait_gone(project, f"{name}-net1")
+        wait_gone(project, "port", f"{name}-net1")
 
 
 def test_a_port_outlives_its_nic_and_moves_to_another_server(project: Tenant, guests: Guests) -> None:
@@ -89,18 +91,71 @@ def test_a_port_outlives_its_nic_and_moves_to_another_server(project: Tenant, gu
     wait_bound(project, "loose", None, "Down")
 
 
-def test_limits_of_a_port_change_while_its_guest_runs(cloud: Cloud, project: Tenant) -> None:
-    found = project.get("port", "a-net0")
-    assert found is not None
-    (host,) = (each for each in cloud.hosts if each.name == found["spec"]["host"])
-    tap = tap_name(found["metadata"]["uid"])
-
-    def queue() -> Answer:
-        done = cloud.execute(host, "ip", "netns", "exec", "nephos", "tc", "qdisc", "show", "dev", tap)
-        return Answer(status=done.returncode, output=done.stdout)
-
-    for kilobits, shown in ((2000, "rate 2Mbit"), (3000, "rate 3Mbit")):
-        project.patch_spec("port", "a-net0", {"qos": {"ingress": {"kilobitsPerSecond": kilobits}}})
-        eventually(queue, shown, what=f"{tap} is kept to {kilobits} kbit/s")
+def test_limits_of_both_directions_hold_and_change_while_the_guest_runs(project: Tenant, guests: Guests) -> None:
+    for name in ("a", "b"):
+        assert guests.run(name, f"dd if=/dev/zero of=/www/load bs=1000 count={LOAD_KB}").status == 0
+    incoming = fetching(project, guests, "a", "b")
+    outgoing = fetching(project, guests, "b", "a")
+    for fetch in (incoming, outgoing):
+        eventually(takes(fetch, most_s=UNLIMITED_S), what="the load without a limit")
+    for ingress, egress in ((4000, 2000), (2000, 4000)):
+        limits = {"ingress": {"kilobitsPerSecond": ingress}, "egress": {"kilobitsPerSecond": egress}}
+        project.patch_spec("port", "a-net0", {"qos": limits})
+        for fetch, kilobits in ((incoming, ingress), (outgoing, egress)):
+            due_s = LOAD_KB * 8 / kilobits
+            eventually(takes(fetch, least_s=due_s * 0.7, most_s=due_s * 1.3), what=f"the load at {kilobits} kbit/s")
     project.patch_spec("port", "a-net0", {"qos": None})
-    eventually(lambda: Answer(status=int("tbf" in queue().output), output=""), what=f"{tap} is free again")
+    for fetch in (incoming, outgoing):
+        eventually(takes(fetch, most_s=UNLIMITED_S), what="the load without a limit again")
+
+
+@pytest.mark.parametrize("direction", ["ingress", "egress"])
+def test_a_guest_gets_and_sends_no_more_packets_than_its_limit(project: Tenant, guests: Guests, direction: str) -> None:
+    ping = guests.ask("b", f"ping -c 60 -i 0.01 -W 1 {address_of(project, 'a')}")
+
+    def counting(least: int, most: int) -> Ask:
+        def ask() -> Answer:
+            output = ping().output
+            (count,) = re.findall(r"(\d+) packets received", output)
+            return Answer(status=int(not least <= int(count) <= most), output=output)
+
+        return ask
+
+    eventually(counting(60, 60), what="all come without a limit")
+    project.patch_spec("port", "a-net0", {"qos": {direction: {"packetsPerSecond": 10}}})
+    eventually(counting(1, 40), what="few come with one")
+    project.patch_spec("port", "a-net0", {"qos": None})
+    eventually(counting(60, 60), what="all come without it again")
+
+
+def address_of(project: Tenant, server: str) -> str:
+    return str((project.get("port", f"{server}-net0") or {})["spec"]["allocations"][0]["address"])
+
+
+def fetching(project: Tenant, guests: Guests, fetcher: str, source: str) -> Ask:
+    """Return the question how long a guest takes to fetch the load from another, by its own clock."""
+    fetch = f"wget -q -O /dev/null http://{address_of(project, source)}/load"
+    clock = "cut -d ' ' -f 1 /proc/uptime"
+    return guests.ask(fetcher, f"{clock}; timeout 10 {fetch} && {clock}")
+
+
+def takes(fetch: Ask, *, least_s: float = 0, most_s: float) -> Ask:
+    """Return the question whether fetching takes that long."""
+
+    def ask() -> Answer:
+        answer = fetch()
+        if answer.status:
+            return answer
+        begun, ended = map(float, answer.output.split())
+        is_right = least_s <= ended - begun <= most_s
+        return Answer(status=int(not is_right), output=f"{ended - begun:.2f} s, not {least_s:g} to {most_s:g} s")
+
+    return ask
+
+
+def test_a_subnet_whose_addresses_are_in_use_says_by_whom_and_goes_once_they_are_free(project: Tenant) -> None:
+    project.delete("subnet", "green-v4", wait=False)
+    project.wait("subnet", "green-v4", lambda found: "" if "Port" in str(conditions(found)) else str(found["status"]))
+    assert "loose" in str(conditions(project.get("subnet", "green-v4") or {}))
+    project.delete("port", "loose")
+    wait_gone(project, "subnet", "green-v4")

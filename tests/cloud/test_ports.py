@@ -4,15 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from nephos_dev.asking import Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
+from nephos_dev.environment import AGENT_METRICS_PORT
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 ANYTHING = {"direction": "Ingress", "remoteCIDR": "0.0.0.0/0"}
 MAC = "02:00:5e:00:53:17"
+STOLEN = "10.75.0.203"
 PLUG_BOUND_S = 30.0
+PORT_METRICS = {
+    "bytes": "nephos_port_bytes_total",
+    "packets": "nephos_port_packets_total",
+    "dropped": "nephos_port_dropped_packets_total",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,24 @@ class House:
     def plug(self, server: str, *entries: dict[str, Any]) -> None:
         """Let a Server have these NICs beside its first one."""
         self.project.patch_spec("server", server, {"networks": [{"name": "net0", "network": "red"}, *entries]})
+
+    def counted(self, port: str) -> dict[tuple[str, ...], float]:
+        """Return what the metrics of its host's agent say of a Port, by what is counted, direction and reason."""
+        found = self.project.get("port", port)
+        assert found is not None
+        (host,) = (each for each in self.cloud.hosts if each.name == found["spec"]["host"])
+        url = f"http://{host.address}:{AGENT_METRICS_PORT}/metrics"
+        text = self.cloud.execute(host, "curl", "-sf", url).stdout
+        own = {"namespace": self.project.name, "port": port}
+        return {
+            tuple(
+                part for part in (what, sample.labels["direction"], sample.labels.get("reason")) if part
+            ): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            for what in ("bytes", "packets", "dropped")
+            if sample.name == PORT_METRICS[what] and own.items() <= sample.labels.items()
+        }
 
     def expect_nics(self, server: str, count: int) -> None:
         """Wait until the guest sees so many NICs."""
@@ -114,6 +140,45 @@ def test_a_port_without_port_security_may_use_any_address(house: House) -> None:
     finally:
         house.guests.run("one", f"ip address del {other}/24 dev eth0")
         house.project.patch_spec("port", "one-net0", {"portSecurity": None, "securityGroups": ["open"]})
+
+
+def test_a_network_without_port_security_lets_its_ports_use_any_address(house: House) -> None:
+    other, target = "10.75.0.202", house.addresses("two")[0]
+    assert house.guests.run("one", f"ip address add {other}/24 dev eth0").status == 0
+    ping = house.guests.ask("one", f"ping -c 1 -W 1 -I {other} {target}")
+    try:
+        eventually(house.guests.ask("one", f"ping -c 1 -W 2 {target}"), what="its own address")
+        assert ping().status, "an address that is not its own"
+        house.project.patch_spec("network", "red", {"portSecurity": False})
+        eventually(ping, what="any address", timeout_s=15)
+        house.project.patch_spec("network", "red", {"portSecurity": True})
+        eventually_not(ping, what="an address that is not its own, again", timeout_s=15)
+    finally:
+        house.guests.run("one", f"ip address del {other}/24 dev eth0")
+        house.project.patch_spec("network", "red", {"portSecurity": True})
+
+
+def test_the_agent_counts_what_passes_a_port_and_what_is_dropped_and_why(house: House) -> None:
+    target = house.addresses("two")[0]
+    ping = house.guests.ask("one", f"ping -c 3 -W 1 -s 1000 {target}")
+    eventually(ping, what="two answers")
+    before = house.counted("two-net0")
+    assert ping().status == 0
+    passed = house.counted("two-net0")
+    for direction in ("Ingress", "Egress"):
+        assert passed["bytes", direction] >= before["bytes", direction] + 3 * 1000
+        assert passed["packets", direction] >= before["packets", direction] + 3
+        assert passed["dropped", direction, "NotAllowed"] == before["dropped", direction, "NotAllowed"]
+    house.project.patch_spec("port", "two-net0", {"securityGroups": []})
+    try:
+        eventually_not(ping, what="a port without groups", timeout_s=15)
+    finally:
+        house.project.patch_spec("port", "two-net0", {"securityGroups": ["open"]})
+    assert house.counted("two-net0")["dropped", "Ingress", "NotAllowed"] > passed["dropped", "Ingress", "NotAllowed"]
+    assert house.guests.run("two", f"ip address add {STOLEN}/24 dev eth0").status == 0
+    assert house.guests.run("two", f"ping -c 1 -W 1 -I {STOLEN} {house.addresses('one')[0]}").status
+    house.guests.run("two", f"ip address del {STOLEN}/24 dev eth0")
+    assert house.counted("two-net0")["dropped", "Egress", "Spoofed"] > passed["dropped", "Egress", "Spoofed"]
 
 
 def test_a_port_in_use_waits_with_its_deletion_and_says_for_whom(house: House) -> None:
