@@ -19,10 +19,9 @@ from unittest.mock import patch
 from bench.packet_sender import Burst
 from bench.veth_guests import plug, speak
 from contract.network_lab import Host, inside, network, running_lab
-from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux import namespaces, sysctls
 from nephos_agent.network.linux.link_reader import GUEST_PORT, PortFlags
 from nephos_agent.network.linux.links import Links
-from nephos_agent.network.linux.services import set_sysctls
 from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup, PortAddress, SecurityRule
 from nephos_agent.network.names import network_names, tap_name
@@ -171,7 +170,7 @@ def _mac(number: int) -> str:
 
 
 def _make_bare_bridge() -> None:
-    set_sysctls({"net/bridge/bridge-nf-call-iptables": "0", "net/ipv6/conf/all/disable_ipv6": "1"})
+    sysctls.make_so({"net/bridge/bridge-nf-call-iptables": "0", "net/ipv6/conf/all/disable_ipv6": "1"})
     with Links() as links:
         links.add("br0", "bridge", "", 1500)
         made = links.get("br0")

@@ -127,33 +127,6 @@ async def test_what_somebody_breaks_is_told_and_repaired(pair: Pair, sabotage: t
     assert not await pair.a.pings("10.10.0.12", "-I", "10.10.0.99")
 
 
-@pytest.mark.parametrize(
-    "stale",
-    [
-        ("bridge", "fdb", "del", "{mac}", "dev", "{vxlan}", "self"),
-        ("bridge", "fdb", "replace", "{mac}", "dev", "{vxlan}", "dst", "192.0.2.99", "self", "permanent"),
-        ("bridge", "fdb", "del", "{mac}", "dev", "{vxlan}", "master"),
-        ("ip", "neigh", "del", "10.10.0.12", "dev", "{bridge}"),
-        ("ip", "neigh", "replace", "10.10.0.12", "lladdr", "52:54:00:00:00:99", "dev", "{bridge}", "nud", "permanent"),
-        ("sysctl", "-qw", "net.ipv4.ip_forward=1"),
-    ],
-    ids=lambda words: " ".join(words),
-)
-async def test_what_leads_astray_or_opens_a_way_is_right_again_after_a_sweep(
-    pair: Pair, stale: tuple[str, ...]
-) -> None:
-    host, names = pair.lab.one, network_names("network-1", "nephos")
-    mac = pair.network.ports[1].mac
-    host.in_tenants(*(word.format(mac=mac, vxlan=names.vxlan, bridge=names.bridge) for word in stale))
-    await host.driver._sweep()
-    for uid in host.changed:
-        assert uid in ("", pair.network.uid)
-    await host.driver.apply(pair.network)
-    await pair.a.run("ip", "neigh", "flush", "all")
-    assert await pair.a.pings("10.10.0.12")
-    assert host.in_tenants("sysctl", "-n", "net.ipv4.ip_forward").strip() == "0"
-
-
 async def test_a_namespace_of_another_cloud_is_not_touched(lab: Lab) -> None:
     other = replace(lab.one.settings, cloud_id="another")
     driver = type(lab.one.driver)(other, lab.one.launcher, MetadataServer(OneServer()))

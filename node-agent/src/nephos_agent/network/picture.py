@@ -54,9 +54,13 @@ class Picture:
         """Return the facts on the devices."""
         return frozenset(fact for device in devices for fact in self._by_device.get(device, {}).values())
 
+    def get(self, device: str, key: Key) -> Fact | None:
+        """Return the fact with that key on the device, if there is one."""
+        return self._by_device.get(device, {}).get(key)
+
     def holding(self, facts: Iterable[Fact]) -> frozenset[Fact]:
         """Return those of the facts that hold."""
-        return frozenset(fact for fact in facts if self._by_device.get(fact.device, {}).get(fact.key) == fact)
+        return frozenset(fact for fact in facts if self.get(fact.device, fact.key) == fact)
 
     def replaces(self, facts: Iterable[Fact]) -> bool:
         """Tell whether any of the facts is another state of something that is there."""
@@ -64,7 +68,7 @@ class Picture:
 
     def replaced(self, facts: Iterable[Fact]) -> frozenset[Fact]:
         """Return what is there of which any of the facts is another state."""
-        there = ((fact, self._by_device.get(fact.device, {}).get(fact.key)) for fact in facts)
+        there = ((fact, self.get(fact.device, fact.key)) for fact in facts)
         return frozenset(held for fact, held in there if held is not None and held != fact)
 
     def all(self) -> frozenset[Fact]:
@@ -86,6 +90,10 @@ class Picture:
     def tap(self, device: str) -> Tap | None:
         """Return the tap of that name, if it is bridged."""
         return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Tap)), None)
+
+    def service(self, device: str) -> Service | None:
+        """Return the service whose leg the device is, if there is one."""
+        return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Service)), None)
 
     def bridge_of(self, device: str) -> str | None:
         """Return the bridge that the device is a port of."""

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import socket
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from nephos_agent.network.addresses import is_ipv6
+from nephos_agent.network.linux.socket_filter import EVERYTHING, IS_EQUAL, LOAD_HALF, NOTHING, RETURN, attach
 
 BROADCAST_MAC: Final = "ff:ff:ff:ff:ff:ff"
 _NO_MAC: Final = "00:00:00:00:00:00"
 _NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104  # why: the sender of a probe, not what a socket is bound to
 _ETH_P_ARP: Final = 0x0806
 _ETH_P_ALL: Final = 0x0003
-_SO_ATTACH_FILTER: Final = 26
-_BPF: Final = struct.Struct("=HBBI")
 _ONLY_ARP: Final = (
-    (0x28, 0, 0, 12),  # the frame's type,
-    (0x15, 0, 1, _ETH_P_ARP),  # where it is ARP's,
-    (0x06, 0, 0, 0xFFFF),  # the whole frame,
-    (0x06, 0, 0, 0),  # else nothing
+    (LOAD_HALF, 0, 0, 12),  # the frame's type,
+    (IS_EQUAL, 0, 1, _ETH_P_ARP),  # where it is ARP's,
+    (RETURN, 0, 0, EVERYTHING),  # the whole frame,
+    (RETURN, 0, 0, NOTHING),  # else nothing
 )
-"""A filter of the kernel's (linux/filter.h)."""
 _ETHERNET: Final = struct.Struct("!6s6sH")
 _ARP: Final = struct.Struct("!HHBBH")
 _ARP_BYTES: Final = 28
@@ -95,10 +92,7 @@ def packet_socket(device: str) -> socket.socket:
     """
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
     try:
-        program = ctypes.create_string_buffer(b"".join(_BPF.pack(*step) for step in _ONLY_ARP))
-        opened.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_ONLY_ARP), ctypes.addressof(program))
-        )
+        attach(opened, _ONLY_ARP)
         opened.bind((device, _ETH_P_ALL))
     except OSError:
         opened.close()

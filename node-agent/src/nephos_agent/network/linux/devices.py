@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from nephos_agent.network.facts import Bridge, Service, Tap, Vxlan
-from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux import namespaces, sysctls
 from nephos_agent.network.linux import services as linux_services
 from nephos_agent.network.linux.link_reader import GUEST_PORT, OPEN_GUEST_PORT, SERVICE_PORT, TUNNEL_PORT, Link
 from nephos_agent.network.linux.links import Links
@@ -127,8 +127,7 @@ class Devices:
         if outside is None:
             create_tap(name)
         link = self._host.claim(name, mark)
-        # No IPv6 of the host's own on it: nothing but the guest and its peers may speak there.
-        linux_services.set_sysctls({f"net/ipv6/conf/{name}/disable_ipv6": "1"})
+        sysctls.make_so(sysctls.on(name, sysctls.HOST_DEVICE))
         self._host.set(link.index, mtu=mtu, address=_HOST_END + mac[2:])
         return name
 

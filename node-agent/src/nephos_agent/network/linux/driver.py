@@ -20,7 +20,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nephos_agent.launcher.protocol import Launcher
 from nephos_agent.network.desired import local_ports
 from nephos_agent.network.facts import Dnsmasq
-from nephos_agent.network.linux.events import EventLost
 from nephos_agent.network.linux.libnftables import NftablesError
 from nephos_agent.network.linux.name_relay import NameRelay
 from nephos_agent.network.linux.routers import Routers
@@ -66,18 +65,15 @@ class LinuxNetwork:
         """See ``NetworkDriver.start``."""
         units = await self._launcher.units()
         self._listener = listener
-        self._started = worker = await self._run(lambda: Worker(self._settings, units))
-        worker.events.watch(asyncio.get_running_loop(), self._read_events)
-        self._watch_routers()
+        self._started = await self._run(lambda: Worker(self._settings, units))
+        self._watch()
         self._spawn(self._sweep_for_ever())
 
     async def close(self) -> None:
         """See ``NetworkDriver.close``."""
         self._is_closing = True
-        loop = asyncio.get_running_loop()
         if self._started:
-            self._started.events.unwatch(loop)
-            loop.remove_reader(self._started.routers.events)
+            asyncio.get_running_loop().remove_reader(self._started.events)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -93,7 +89,7 @@ class LinuxNetwork:
     async def apply(self, network: HostNetwork) -> None:
         """See ``NetworkDriver.apply``."""
         async with self._locks[network.uid]:
-            await self._refresh_if_stale()
+            await self._refresh_if_stale(network.uid)
             changes = await self._run(lambda: self._worker.plan(network))
             is_due = bool(changes) or network.uid in self._unread
             outcome = await self._change(network.uid, changes) if is_due else None
@@ -126,7 +122,7 @@ class LinuxNetwork:
     async def remove(self, network_uid: str) -> None:
         """See ``NetworkDriver.remove``."""
         async with self._locks[network_uid]:
-            await self._refresh_if_stale()
+            await self._refresh_if_stale(network_uid)
             await self._leave(network_uid)
             changes = await self._run(lambda: self._worker.plan_removal(network_uid))
             await self._launcher.stop(network_names(network_uid, self._settings.namespace_prefix).unit)
@@ -143,7 +139,7 @@ class LinuxNetwork:
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""
         async with self._locks[router.uid]:
-            await self._refresh_if_stale()
+            await self._refresh_if_stale(router.uid)
             await self._routers.apply(router, self._worker.routers)
 
     async def routers(self) -> frozenset[str]:
@@ -153,7 +149,7 @@ class LinuxNetwork:
     async def remove_router(self, router_uid: str) -> None:
         """See ``NetworkDriver.remove_router``."""
         async with self._locks[router_uid]:
-            await self._refresh_if_stale()
+            await self._refresh_if_stale(router_uid)
             await self._routers.remove(router_uid, self._worker.routers)
         self._locks.pop(router_uid, None)
 
@@ -186,10 +182,12 @@ class LinuxNetwork:
         self._unread.discard(network_uid)
         return outcome
 
-    async def _refresh_if_stale(self) -> None:
+    async def _refresh_if_stale(self, uid: str) -> None:
+        """Learn everything anew where that is needed, and tell of what is otherwise beside what is looked at now."""
         if self._worker.is_stale:
             units = await self._launcher.units()
-            await self._run(lambda: self._worker.refresh(units))
+            for other in await self._run(lambda: self._worker.refresh(units)) - {uid}:
+                self._listener(other)
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         """Run in the kernel thread. Raises ``TemporaryFault`` for what the kernel refuses."""
@@ -198,34 +196,21 @@ class LinuxNetwork:
         except (OSError, NetlinkError, NftablesError) as error:
             raise TemporaryFault(f"network: {error}", reason="NetworkFault") from error
 
+    def _watch(self) -> None:
+        asyncio.get_running_loop().add_reader(self._worker.events, self._read_events)
+
     def _read_events(self) -> None:
-        worker = self._worker
-        try:
-            links, commits = worker.events.links(), worker.events.commits()
-        except EventLost:
-            self._spawn(self._report(worker.judge_lost))
-            return
-        if links or commits:
-            self._spawn(self._report(lambda: worker.judge(links, commits)))
-
-    def _watch_routers(self) -> None:
-        asyncio.get_running_loop().add_reader(self._worker.routers.events, self._read_router_events)
-
-    def _read_router_events(self) -> None:
         """Have the kernel thread read them, which makes changes there too; until it has, nobody need say so again."""
-        asyncio.get_running_loop().remove_reader(self._worker.routers.events)
-        self._spawn(self._report_routers())
+        asyncio.get_running_loop().remove_reader(self._worker.events)
+        self._spawn(self._report())
 
-    async def _report_routers(self) -> None:
-        await self._report(self._worker.routers.judge)
-        if not self._is_closing:
-            self._watch_routers()
-
-    async def _report(self, judge: Callable[[], frozenset[str]]) -> None:
+    async def _report(self) -> None:
         async with _logged("judge events"):
-            for uid in await self._run(judge):
+            for uid in await self._run(self._worker.judge):
                 _log.info("network or router to be looked at again", uid=uid or "all")
                 self._listener(uid)
+        if not self._is_closing:
+            self._watch()
 
     async def _sweep_for_ever(self) -> None:
         """Sweep soon after the start, for what an agent that was killed left half removed, then once in a while."""

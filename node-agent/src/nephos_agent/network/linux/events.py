@@ -1,20 +1,46 @@
-"""What the kernel says of changes in the tenant namespace: its links, and commits to its rule set."""
+"""Listens to what the kernel says of changes in namespaces: the tenants', those of services and of routers.
+
+Used by the kernel thread, which makes changes there too: what it reads is what holds by then. An event loop watches
+``fileno``.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import select
 import socket
-import struct
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
+from pyroute2.netlink.rtnl import (
+    RTM_DELNEIGH,
+    RTM_NEWNEIGH,
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV4_RULE,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE,
+    RTMGRP_LINK,
+    RTMGRP_NEIGH,
+)
+from pyroute2.netlink.rtnl.ndmsg import NUD_NOARP, NUD_PERMANENT
 
-from nephos_agent.network.linux.netlink_codec import attributes, messages
+from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux.link_reader import LinkReader
+from nephos_agent.network.linux.netlink_codec import messages
+from nephos_agent.network.linux.said import EVERY_DEVICE, Said
+from nephos_agent.network.linux.socket_filter import (
+    EVERYTHING,
+    HAS_ANY_BIT,
+    IS_EQUAL,
+    LOAD_BYTE,
+    NOTHING,
+    RETURN,
+    Step,
+    attach,
+)
 
 _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
@@ -22,67 +48,124 @@ _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
 _NFT_MSG_NEWGEN: Final = (10 << 8) | 15
 """Subsystem nftables, message "a new generation": announced once for each commit."""
-_IFINFOMSG: Final = struct.Struct("=BxHiII")
-_IFLA_IFNAME: Final = 3
-_IFLA_MASTER: Final = 10
-_IFLA_CARRIER: Final = 33
-_BUFFER_BYTES: Final = 1 << 20
+_NETCONF: Final = (1 << 23) | (1 << 24)
+"""RTNLGRP_IPV4_NETCONF and RTNLGRP_IPV6_NETCONF, as bits."""
+_SWITCHING: Final = RTMGRP_LINK | RTMGRP_NEIGH | _NETCONF
+_ADDRESSES: Final = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+_ROUTING: Final = RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE
+_BUFFER_BYTES: Final = 32 << 20
+"""Not memory, but a limit: a network of ten thousand ports, made or removed at once, is announced entry by entry."""
+_DATAGRAM_BYTES: Final = 1 << 15
 _SO_RCVBUFFORCE: Final = 33
+_LOW_BYTE: Final = 0 if sys.byteorder == "little" else 1
+_ONLY_STATIC_ENTRIES: Final[tuple[Step, ...]] = (
+    # What a bridge learns and forgets, and how a neighbour that is asked for fares, is nobody's work.
+    (LOAD_BYTE, 0, 0, 4 + _LOW_BYTE),  # the message's type
+    (IS_EQUAL, 3, 0, RTM_NEWNEIGH),
+    (IS_EQUAL, 0, 4, RTM_DELNEIGH),
+    (LOAD_BYTE, 0, 0, 16),  # the entry's family: a neighbour that is removed does not say what it was
+    (IS_EQUAL, 0, 2, socket.AF_BRIDGE),
+    (LOAD_BYTE, 0, 0, 24 + _LOW_BYTE),  # its state
+    (HAS_ANY_BIT, 0, 1, NUD_NOARP | NUD_PERMANENT),
+    (RETURN, 0, 0, EVERYTHING),
+    (RETURN, 0, 0, NOTHING),
+)
 
 
-@dataclass(frozen=True)
-class LinkEvent:
-    """A link was made, changed or removed."""
-
-    name: str
-    index: int
-    is_gone: bool
-    is_up: bool
-    has_carrier: bool
-    master: int | None
-
-
-class EventLost(Exception):
-    """The kernel had more to say than the socket could hold: look at everything again."""
-
-
-class EventSockets:
-    """Listens in the namespace of the thread that makes it; read from the event loop."""
+class Events:
+    """Listens in any number of namespaces, each known by a name."""
 
     def __init__(self) -> None:
-        self._links = _listening(socket.NETLINK_ROUTE)
-        self._links.bind((0, RTMGRP_LINK))
-        self._rules = _listening(_NETLINK_NETFILTER)
-        self._rules.bind((0, 0))
-        self._rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        self._any = select.epoll()
+        self._ears: dict[str, _Ear] = {}
+        self._owners: dict[int, str] = {}
 
-    def watch(self, loop: asyncio.AbstractEventLoop, on_readable: Callable[[], None]) -> None:
-        """Have the function called whenever there is something to read."""
-        for each in (self._links, self._rules):
-            loop.add_reader(each, on_readable)
+    def fileno(self) -> int:
+        """Return what an event loop may watch: it is readable when there is something."""
+        return self._any.fileno()
 
-    def unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have nobody called any more."""
-        for each in (self._links, self._rules):
-            loop.remove_reader(each)
+    def listen(self, place: str, *, routes: bool = False, rules: bool = True) -> None:
+        """Listen in the calling thread's namespace from now on, unless that is so already.
+
+        Links, entries and settings are heard always; ``routes`` adds addresses and ways, ``rules`` the rule set.
+        """
+        if self.is_listening(place, namespaces.own_namespace()):
+            return
+        self.leave(place)
+        self._ears[place] = ear = _Ear(_SWITCHING | _ADDRESSES | _ROUTING if routes else _SWITCHING, rules=rules)
+        for each in ear.sockets:
+            self._owners[each.fileno()] = place
+            self._any.register(each, select.EPOLLIN)
+
+    def is_listening(self, place: str, path: Path) -> bool:
+        """Tell whether somebody listens in that very namespace, and missed nothing."""
+        return place in self._ears and self._ears[place].namespace == path.stat().st_ino
+
+    def leave(self, place: str) -> None:
+        """Listen there no more."""
+        ear = self._ears.pop(place, None)
+        for each in ear.sockets if ear else ():
+            self._any.unregister(each)
+            self._owners.pop(each.fileno(), None)
+            each.close()
+
+    def said(self) -> dict[str, Said]:
+        """Return what was said since the last call, by place. Where something was lost nobody listens any more."""
+        ready = {self._owners[descriptor] for descriptor, _event in self._any.poll(0) if descriptor in self._owners}
+        heard = {place: self._ears[place].said() for place in ready}
+        for place, said in heard.items():
+            if said.is_lost:
+                self.leave(place)
+        return heard
 
     def close(self) -> None:
         """Stop listening."""
-        self._links.close()
-        self._rules.close()
+        for place in tuple(self._ears):
+            self.leave(place)
+        self._any.close()
 
-    def links(self) -> list[LinkEvent]:
-        """Return what was said of links since the last call. Raises ``EventLost``."""
-        return [
-            event
-            for data in _datagrams(self._links)
-            for kind, payload in messages(data)
-            if kind in (RTM_NEWLINK, RTM_DELLINK) and (event := _link_event(kind, payload))
-        ]
 
-    def commits(self) -> int:
-        """Return how many commits to the rule set there were since the last call. Raises ``EventLost``."""
-        return sum(kind == _NFT_MSG_NEWGEN for data in _datagrams(self._rules) for kind, _payload in messages(data))
+class _Ear:
+    """Sockets in the namespace of the thread that makes it."""
+
+    def __init__(self, groups: int, *, rules: bool) -> None:
+        self.namespace = namespaces.own_namespace().stat().st_ino
+        devices = _listening(socket.NETLINK_ROUTE)
+        attach(devices, _ONLY_STATIC_ENTRIES)
+        devices.bind((0, groups))
+        self.sockets = (devices, _rules()) if rules else (devices,)
+        self._names = EVERY_DEVICE | _names()
+
+    def said(self) -> Said:
+        """Return what was said since the last call."""
+        said = Said()
+        try:
+            for each in self.sockets:
+                for kind, payload in _messages(each):
+                    if kind == _NFT_MSG_NEWGEN:
+                        said.commits += 1
+                    else:
+                        said.take(kind, payload, self._names)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            said.is_lost = True
+        return said
+
+
+def _names() -> dict[int, str]:
+    reader = LinkReader()
+    try:
+        return {link.index: link.name for link in reader.all()}
+    finally:
+        reader.close()
+
+
+def _rules() -> socket.socket:
+    rules = _listening(_NETLINK_NETFILTER)
+    rules.bind((0, 0))
+    rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+    return rules
 
 
 def _listening(protocol: int) -> socket.socket:
@@ -91,29 +174,10 @@ def _listening(protocol: int) -> socket.socket:
     return listening
 
 
-def _datagrams(source: socket.socket) -> Iterator[memoryview]:
+def _messages(source: socket.socket) -> Iterator[tuple[int, memoryview]]:
     while True:
         try:
-            yield memoryview(source.recv(_BUFFER_BYTES))
+            datagram = source.recv(_DATAGRAM_BYTES)
         except BlockingIOError:
             return
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                raise EventLost from error
-            raise
-
-
-def _link_event(kind: int, payload: memoryview) -> LinkEvent | None:
-    family, _type, index, flags, _change = _IFINFOMSG.unpack_from(payload)
-    if family == socket.AF_BRIDGE:
-        return None
-    found = dict(attributes(payload, _IFINFOMSG.size))
-    master, carrier = found.get(_IFLA_MASTER), found.get(_IFLA_CARRIER)
-    return LinkEvent(
-        name=found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(),
-        index=index,
-        is_gone=kind == RTM_DELLINK,
-        is_up=bool(flags & IFF_UP),
-        has_carrier=carrier is not None and carrier[0] == 1,
-        master=int.from_bytes(master, sys.byteorder) if master else None,
-    )
+        yield from messages(memoryview(datagram))

@@ -20,8 +20,7 @@ from nephos_agent.network.facts import (
     Uplink,
     Vxlan,
 )
-from nephos_agent.network.linux import hosts_files, namespaces
-from nephos_agent.network.linux import services as linux_services
+from nephos_agent.network.linux import hosts_files, namespaces, sysctls
 from nephos_agent.network.linux.conntrack import FlowTable
 from nephos_agent.network.linux.devices import Devices
 from nephos_agent.network.linux.libnftables import Nftables
@@ -36,18 +35,6 @@ from nephos_agent.network.settings import LinuxSettings
 from nephos_api.errors import PermanentFault
 
 _BRIDGE_SYSCTLS: Final = "/proc/sys/net/bridge"
-_TENANT_SYSCTLS: Final = {
-    # The second stage of the filters (filter.nft) sees the packets of those bridges alone that ask for it.
-    "net/bridge/bridge-nf-call-iptables": "0",
-    "net/bridge/bridge-nf-call-ip6tables": "0",
-    # Nothing of a guest's enters an IP stack of the host's.
-    "net/bridge/bridge-nf-call-arptables": "0",
-    "net/ipv4/ip_forward": "0",
-    "net/ipv4/conf/all/arp_ignore": "8",
-    "net/ipv6/conf/all/forwarding": "0",
-    "net/ipv6/conf/default/addr_gen_mode": "1",
-    "net/ipv6/conf/default/accept_ra": "0",
-}
 Change = Callable[[Any], None]
 
 
@@ -89,7 +76,7 @@ class Kernel:
                     "security groups need the kernel's br_netfilter; load it: modprobe br_netfilter",
                     reason="KernelModuleMissing",
                 )
-            linux_services.set_sysctls(_TENANT_SYSCTLS)
+            sysctls.make_so(sysctls.TENANTS)
         self.tables.load_guard()
 
     def close(self) -> None:

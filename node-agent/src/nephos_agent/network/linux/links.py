@@ -11,10 +11,14 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nephos_agent.network.linux.link_reader import Counters, Link, LinkReader, PortFlags
+from nephos_agent.network.linux.route_reader import KERNELS, connected_by
 from nephos_api.errors import PermanentFault
 
 _GONE: Final = frozenset({errno.ENODEV, errno.ENOENT, errno.EADDRNOTAVAIL})
 _IFA_F_NODAD: Final = 0x02
+_SCOPE_LINK: Final = 253
+_IPV6_PRIORITY: Final = 256
+"""Of routes that the kernel makes (IP6_RT_PRIO_ADDRCONF)."""
 
 
 class Links:
@@ -116,10 +120,32 @@ class Links:
         )
 
     def add_address(self, index: int, address: str) -> None:
-        """Give the link an address, at once: it is unique by allocation, so nobody is asked (no DAD)."""
+        """Give the link an address, at once: it is unique by allocation, so nobody is asked (no DAD).
+
+        Where it is there already, what comes with it is made so again.
+        """
         host, length = address.split("/")
         nodad: Mapping[str, Any] = {"flags": _IFA_F_NODAD} if ":" in host else {}
-        self._route.addr("replace", index=index, address=host, prefixlen=int(length), **nodad)
+        try:
+            self._route.addr("add", index=index, address=host, prefixlen=int(length), **nodad)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            self._connect(index, address)
+
+    def _connect(self, index: int, address: str) -> None:
+        """Make the route that the kernel makes with an address, unless it is there."""
+        destination, host = connected_by(address), address.split("/")[0]
+        if destination is None:
+            return
+        own: Mapping[str, Any] = (
+            {"priority": _IPV6_PRIORITY} if ":" in host else {"scope": _SCOPE_LINK, "prefsrc": host}
+        )
+        try:
+            self._route.route("add", dst=destination, oif=index, proto=KERNELS, **own)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
 
     def delete_address(self, index: int, address: str) -> None:
         """Take an address from the link."""

@@ -22,6 +22,7 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PER
 from nephos_agent.network.linux.netlink_codec import attribute, attributes
 from nephos_agent.network.linux.netlink_socket import NetlinkSocket
 
+FAMILIES: Final = (socket.AF_BRIDGE, socket.AF_INET, socket.AF_INET6)
 _NDMSG: Final = struct.Struct("=BxxxiHBB")
 _NDA_DST: Final = 1
 _NDA_LLADDR: Final = 2
@@ -101,7 +102,7 @@ class NeighbourSocket:
         """Yield all entries of the family."""
         for kind, payload in self._socket.dump(RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0)):
             if kind == RTM_NEWNEIGH:
-                yield _decode(payload)
+                yield read_entry(payload)
 
 
 def _is_flood(entry: Entry) -> bool:
@@ -117,7 +118,8 @@ def _encode(entry: Entry) -> bytes:
     return body
 
 
-def _decode(payload: memoryview) -> Entry:
+def read_entry(payload: memoryview) -> Entry:
+    """Return the entry that a message describes."""
     family, index, state, flags, _type = _NDMSG.unpack_from(payload)
     found = dict(attributes(payload, _NDMSG.size))
     destination = found.get(_NDA_DST)

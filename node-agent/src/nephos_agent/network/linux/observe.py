@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from nephos_agent.network.facts import (
     Bridge,
-    BridgeEntry,
     Dnsmasq,
     Fact,
-    Neighbour,
     Service,
     Tap,
-    TunnelEntry,
     Vxlan,
 )
 from nephos_agent.network.linux import hosts_files
 from nephos_agent.network.linux import services as linux_services
+from nephos_agent.network.linux.entries import fact_of
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.link_reader import (
     GUEST_PORT,
@@ -27,6 +24,7 @@ from nephos_agent.network.linux.link_reader import (
     Link,
     PortFlags,
 )
+from nephos_agent.network.linux.neighbours import FAMILIES
 from nephos_agent.network.names import Mark, funnel_name, network_names, read_mark, tap_name
 from nephos_agent.network.rate_facts import Funnel
 
@@ -103,19 +101,8 @@ def _is_port(link: Link, flags: PortFlags) -> bool:
 
 
 def _table_facts(kernel: Kernel, devices: dict[int, str]) -> set[Fact]:
-    facts: set[Fact] = set()
-    for entry in kernel.neighbours.dump(socket.AF_BRIDGE):
-        device = devices.get(entry.index)
-        if device and entry.is_static_bridge_entry:
-            facts.add(BridgeEntry(device, entry.mac))
-        elif device and entry.is_tunnel_entry:
-            facts.add(TunnelEntry(device, entry.mac, entry.destination or ""))
-    for family in (socket.AF_INET, socket.AF_INET6):
-        for entry in kernel.neighbours.dump(family):
-            device = devices.get(entry.index)
-            if device and entry.is_permanent and entry.destination:
-                facts.add(Neighbour(device, entry.destination, entry.mac))
-    return facts
+    entries = (entry for family in FAMILIES for entry in kernel.neighbours.dump(family) if entry.index in devices)
+    return {fact for entry in entries if (fact := fact_of(entry, devices[entry.index]))}
 
 
 def _service_facts(kernel: Kernel, service: Service, units: frozenset[str]) -> set[Fact]:

@@ -147,12 +147,12 @@ class Change:
         old = frozenset(fact for fact in gone if isinstance(fact, NatElement))
         new = frozenset(fact for fact in made if isinstance(fact, NatElement))
         try:
-            self._space.nft.run(router_nat.commands(old, new))
+            self._space.commit(router_nat.commands(old, new))
         except NftablesError as error:
             if not error.is_missing:
                 raise
             # One of them is gone already, so nothing was done: the others go alone.
-            self._space.nft.run(router_nat.commands(old & self._space.translations(), new))
+            self._space.commit(router_nat.commands(old & self._space.translations(), new))
 
     def _entries(self, facts: Iterable[RouterFact]) -> list[Entry]:
         entries = []

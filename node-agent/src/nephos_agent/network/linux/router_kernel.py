@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from nephos_agent.network.facts import GuardElement
 from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.kernel import Kernel
+from nephos_agent.network.linux.link_reader import Link
 from nephos_agent.network.linux.router_change import SPACE_KIND, Change
-from nephos_agent.network.linux.router_space import opened
+from nephos_agent.network.linux.router_space import Space, opened
 from nephos_agent.network.names import Mark, read_mark
 from nephos_agent.network.router import nat as router_nat
 from nephos_agent.network.router.facts import Leg, RouterSpace
 from nephos_agent.network.router.names import router_names
 from nephos_agent.network.router.plan import RouterPlan
-
-_LOOPBACK_INDEX: Final = 1
 
 
 class RouterKernel:
@@ -26,6 +25,7 @@ class RouterKernel:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self.settings = kernel.settings
+        self._commits: dict[str, int] = {}
 
     def path(self, router_uid: str) -> Path:
         """Return the path of the router's namespace."""
@@ -41,11 +41,16 @@ class RouterKernel:
         Raises ``PermanentFault`` where a namespace of that name is somebody else's.
         """
         namespaces.create(self.path(router_uid))
-        with opened(self.path(router_uid)) as space:
-            space.links.claim("lo", self.mark(SPACE_KIND, router_uid))
-            space.links.set(_LOOPBACK_INDEX, state="up")
-            space.assert_sysctls()
-            space.nft.run(router_nat.skeleton())
+        with self._opened(router_uid) as space:
+            loopback = space.links.claim("lo", self.mark(SPACE_KIND, router_uid))
+            if not loopback.is_up:
+                space.links.set(loopback.index, state="up")
+            space.assert_sysctls(link.name for link in space.links.all() if self._is_own(link))
+            space.commit(router_nat.skeleton())
+
+    def commits(self, router_uid: str) -> int:
+        """Return how many transactions of ours changed the router's rule set; the kernel announces each one once."""
+        return self._commits.get(router_uid, 0)
 
     def owner(self, path: Path) -> str | None:
         """Return the UID of this cloud's router whose namespace it is, or None."""
@@ -61,7 +66,7 @@ class RouterKernel:
         if changes.made(RouterSpace):
             # Where its namespace is there already, somebody may have died before it was claimed.
             self.prepare(router_uid)
-        with opened(self.path(router_uid)) as space:
+        with self._opened(router_uid) as space:
             change = Change(self._kernel, router_uid, space)
             for step in changes.steps:
                 change.carry_out(step)
@@ -83,3 +88,17 @@ class RouterKernel:
                     if link.kind in ("veth", "vxlan"):
                         space.links.delete(link.name)
             namespaces.delete(path)
+        self._commits.pop(router_uid, None)
+
+    @contextmanager
+    def _opened(self, router_uid: str) -> Iterator[Space]:
+        """Open the router's namespace to change it."""
+        with opened(self.path(router_uid)) as space:
+            try:
+                yield space
+            finally:
+                self._commits[router_uid] = self.commits(router_uid) + space.commits
+
+    def _is_own(self, link: Link) -> bool:
+        mark = read_mark(link.alias)
+        return mark is not None and mark.cloud_id == self.settings.cloud_id and mark.kind != SPACE_KIND

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from nephos_agent.network.facts import BridgeEntry, Dnsmasq, Fact, GuardElement, Neighbour, TunnelEntry
+from nephos_agent.network.facts import BridgeEntry, Dnsmasq, Fact, GuardElement
 from nephos_agent.network.linux import hosts_files, namespaces
+from nephos_agent.network.linux.entries import fact_of
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.link_reader import SERVICE_PORT, Link
+from nephos_agent.network.linux.neighbours import FAMILIES
+from nephos_agent.network.linux.route_reader import connected_by
 from nephos_agent.network.linux.router_change import INSIDE_KIND, OUTSIDE_KIND, SPACE_KIND, TRANSIT_KIND
 from nephos_agent.network.linux.router_kernel import RouterKernel
 from nephos_agent.network.linux.router_space import Space, opened
 from nephos_agent.network.names import Mark, read_mark
 from nephos_agent.network.router.facts import Address, Leg, RouterFact, RouterSpace, Transit
 from nephos_agent.network.router.names import leg_name, router_names
-
-ELSEWHERE: Final = (GuardElement, BridgeEntry, Dnsmasq)
-"""Facts of a router that do not lie in its namespace."""
 
 
 class RouterObserver:
@@ -51,7 +49,7 @@ class RouterObserver:
 
     def facts(self, router_uid: str, units: frozenset[str]) -> frozenset[RouterFact]:
         """Return what holds of the router; ``units`` are the processes that the launcher has."""
-        facts = set(self.inside(router_uid))
+        facts = set(self._inside_of(router_uid))
         devices = {fact.device for fact in facts if isinstance(fact, Leg)} | {
             name for name, link in self._links.items() if link.alias == self._routers.mark(SPACE_KIND, router_uid)
         }
@@ -62,7 +60,7 @@ class RouterObserver:
             facts.add(Dnsmasq(names.unit, names.unit, names.namespace, names.directory, config))
         return frozenset(facts)
 
-    def inside(self, router_uid: str) -> frozenset[RouterFact]:
+    def _inside_of(self, router_uid: str) -> frozenset[RouterFact]:
         """Return what lies in the router's namespace."""
         path = self._routers.path(router_uid)
         if not namespaces.is_namespace(path) or self._routers.owner(path) != router_uid:
@@ -80,12 +78,10 @@ class RouterObserver:
                 facts |= self._leg(router_uid, link, mark)
             elif mark.kind == TRANSIT_KIND and self._is_device(mark):
                 facts.add(Transit(link.name, link.vni or 0, link.local or "", link.mac, link.mtu, intact=link.is_up))
-        for index, name in names.items():
-            addresses = space.links.addresses(index)
-            facts |= {Address(name, address) for address in addresses if not address.startswith("fe80:")}
+        facts |= _addresses(space, names)
         facts |= _entries(space, names)
-        facts |= space.routes.routes(names)
-        facts |= space.routes.rules()
+        facts |= space.ways.routes(names)
+        facts |= space.ways.rules()
         facts |= space.translations()
         return facts
 
@@ -103,12 +99,17 @@ class RouterObserver:
 
 
 def _entries(space: Space, names: Mapping[int, str]) -> set[RouterFact]:
-    facts: set[RouterFact] = set()
-    for family in (socket.AF_INET, socket.AF_INET6):
-        for entry in space.neighbours.dump(family):
-            if entry.index in names and entry.is_permanent and entry.destination:
-                facts.add(Neighbour(names[entry.index], entry.destination, entry.mac))
-    for entry in space.neighbours.dump(socket.AF_BRIDGE):
-        if entry.index in names and entry.is_tunnel_entry:
-            facts.add(TunnelEntry(names[entry.index], entry.mac, entry.destination or ""))
-    return facts
+    """Return the entries on the devices; a router's own namespace has no bridge."""
+    entries = (entry for family in FAMILIES for entry in space.neighbours.dump(family) if entry.index in names)
+    return {fact for entry in entries if (fact := fact_of(entry, names[entry.index]))}
+
+
+def _addresses(space: Space, names: Mapping[int, str]) -> set[RouterFact]:
+    """Return the addresses of the devices by which is reached what they say is there."""
+    found = {(name, address) for index, name in names.items() for address in space.links.addresses(index)}
+    connected = space.ways.connected(names)
+    return {
+        Address(name, address)
+        for name, address in found
+        if not address.startswith("fe80:") and (name, connected_by(address)) in connected | {(name, None)}
+    }

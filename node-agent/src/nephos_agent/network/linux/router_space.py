@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux import namespaces, sysctls
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.linux.neighbours import NeighbourSocket
+from nephos_agent.network.linux.route_reader import RouteReader
 from nephos_agent.network.linux.routes import Routes
-from nephos_agent.network.linux.services import set_sysctls
 from nephos_agent.network.linux.translated_flows import TranslatedFlows
 from nephos_agent.network.router import nat as router_nat
 from nephos_agent.network.router.facts import NatElement
-
-_FORWARDING: Final = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
-_SYSCTLS: Final = {
-    # Each host routes what its own guests send, so that answers come another way than questions went.
-    "net/ipv4/conf/all/rp_filter": "0",
-    "net/ipv4/conf/default/rp_filter": "0",
-    "net/netfilter/nf_conntrack_tcp_be_liberal": "1",
-    # An interface speaks for its own addresses alone, and nobody is told of a better way.
-    "net/ipv4/conf/all/arp_ignore": "1",
-    "net/ipv4/conf/all/arp_announce": "2",
-    "net/ipv4/conf/all/send_redirects": "0",
-    "net/ipv4/conf/default/send_redirects": "0",
-    "net/ipv4/conf/all/accept_redirects": "0",
-    "net/ipv4/conf/default/accept_redirects": "0",
-    "net/ipv6/conf/all/accept_redirects": "0",
-    "net/ipv6/conf/default/accept_redirects": "0",
-    "net/ipv4/conf/all/promote_secondaries": "1",
-    # Hardly anything is for the router itself, so that no socket is looked for before a route is.
-    "net/ipv4/ip_early_demux": "0",
-    # An error says by which of its addresses the packet came in: outside, a floating one.
-    "net/ipv4/icmp_errors_use_inbound_ifaddr": "1",
-    "net/ipv6/conf/default/accept_ra": "0",
-    "net/ipv6/conf/default/accept_dad": "0",
-    "net/ipv6/conf/default/dad_transmits": "0",
-}
 
 
 class _Closing(Protocol):
@@ -60,6 +35,8 @@ class Space:
     def __init__(self, namespace: int, stack: ExitStack) -> None:
         self.namespace = namespace
         """A file descriptor."""
+        self.commits = 0
+        """How many transactions of ours changed the rule set; the kernel announces each one once."""
         self._stack = stack
 
     @cached_property
@@ -74,8 +51,13 @@ class Space:
 
     @cached_property
     def routes(self) -> Routes:
-        """Its routes and rules."""
+        """Makes its routes and rules."""
         return self._open(Routes)
+
+    @cached_property
+    def ways(self) -> RouteReader:
+        """Reads its routes and rules."""
+        return self._open(RouteReader)
 
     @cached_property
     def flows(self) -> TranslatedFlows:
@@ -87,20 +69,32 @@ class Space:
         """Its rule set."""
         return self._open(Nftables)
 
-    def assert_sysctls(self) -> None:
-        """Set what a router relies on."""
+    def assert_sysctls(self, devices: Iterable[str]) -> None:
+        """Set what a router relies on, with those interfaces, where it is not so; they forward as all of it does."""
         with namespaces.entered(self.namespace):
-            set_sysctls(_SYSCTLS)
+            sysctls.make_so(sysctls.ROUTER)
+            forwarding = sysctls.found(sysctls.forwarding("all", forwards=True)).values()
+            for device in devices:
+                sysctls.make_so(sysctls.on(device, sysctls.ROUTER_DEVICE))
+                sysctls.make_so(dict(zip(sysctls.forwarding(device, forwards=True), forwarding, strict=True)))
 
     def set_forwarding(self, *, forwards: bool) -> None:
         """Have it forward, or not."""
         with namespaces.entered(self.namespace):
-            set_sysctls(dict.fromkeys(_FORWARDING, "1" if forwards else "0"))
+            sysctls.make_so(sysctls.forwarding("all", forwards=forwards))
+            # A change of IPv4's resets what belongs to it.
+            sysctls.make_so(sysctls.ROUTER)
 
     def forwards(self) -> bool:
         """Tell whether it forwards."""
+        wanted = sysctls.forwarding("all", forwards=True)
         with namespaces.entered(self.namespace):
-            return all((Path("/proc/sys") / name).read_text().strip() == "1" for name in _FORWARDING)
+            return not sysctls.differing(wanted, sysctls.found(wanted))
+
+    def commit(self, commands: str) -> None:
+        """Change the rule set, in one transaction."""
+        self.nft.run(commands)
+        self.commits += 1
 
     def translations(self) -> frozenset[NatElement]:
         """Return the elements of its sets and maps."""

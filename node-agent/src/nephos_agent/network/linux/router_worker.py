@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nephos_agent.network.desired import HostContext
 from nephos_agent.network.facts import Dnsmasq, Fact, GuardElement, Key, Neighbour
 from nephos_agent.network.linux import announce as linux_announce
-from nephos_agent.network.linux import hosts_files, namespaces
-from nephos_agent.network.linux.events import LinkEvent
+from nephos_agent.network.linux import hosts_files, namespaces, sysctls
+from nephos_agent.network.linux.events import Events
 from nephos_agent.network.linux.kernel import Kernel
-from nephos_agent.network.linux.router_events import RouterEvents
+from nephos_agent.network.linux.route_reader import connected_by
 from nephos_agent.network.linux.router_kernel import RouterKernel
-from nephos_agent.network.linux.router_observe import ELSEWHERE, RouterObserver
+from nephos_agent.network.linux.router_observe import RouterObserver
 from nephos_agent.network.linux.router_space import opened
+from nephos_agent.network.linux.said import LinkEvent, Said
 from nephos_agent.network.model import HostRouter
 from nephos_agent.network.names import network_names
 from nephos_agent.network.router.desired import floating_ips, neighbour_facts, router_facts
-from nephos_agent.network.router.facts import Address, Leg, RouterFact
+from nephos_agent.network.router.facts import Address, Leg, RouterFact, RouterSpace, Transit
 from nephos_agent.network.router.names import (
     INSIDE_PREFIX,
     OUTSIDE_PREFIX,
@@ -57,9 +58,23 @@ class RouterPicture:
         """Return everything."""
         return frozenset((*self.own.values(), *self.neighbours.values()))
 
-    def inside(self) -> frozenset[RouterFact]:
-        """Return what lies in the router's namespace, as netlink tells of changes there."""
-        return frozenset(fact for fact in self.all() if not isinstance(fact, ELSEWHERE))
+    def get(self, key: Key) -> RouterFact | None:
+        """Return the fact with that key, if there is one."""
+        return self.own.get(key) or self.neighbours.get(key)
+
+    def forwards(self) -> bool:
+        """Tell whether the router is one that forwards."""
+        return any(isinstance(fact, RouterSpace) and fact.forwards for fact in self.own.values())
+
+    def connected(self) -> frozenset[tuple[str, str | None]]:
+        """Return what is behind the router's interfaces by their addresses: names and CIDRs."""
+        addresses = (fact for fact in self.own.values() if isinstance(fact, Address))
+        return frozenset((fact.device, connected_by(fact.address)) for fact in addresses)
+
+    def devices(self) -> frozenset[str]:
+        """Return the names of the router's interfaces in its namespace."""
+        inner = (fact.inner for fact in self.own.values() if isinstance(fact, Leg))
+        return frozenset((*inner, *(fact.device for fact in self.own.values() if isinstance(fact, Transit))))
 
     def legs(self) -> tuple[Leg, ...]:
         """Return the router's interfaces on networks."""
@@ -73,7 +88,7 @@ class RouterPicture:
 class RouterWorker:
     """Owned by the thread that owns ``Kernel``; every call blocks."""
 
-    def __init__(self, kernel: Kernel, context: HostContext) -> None:
+    def __init__(self, kernel: Kernel, context: HostContext, events: Events) -> None:
         self._settings = kernel.settings
         self._kernel = kernel
         self._context = context
@@ -87,7 +102,8 @@ class RouterWorker:
         """Whose each leg is, by its device in the tenant namespace."""
         self._untold: dict[str, set[str]] = {}
         """Addresses, with prefix lengths, that are new here and yet to be announced, by router."""
-        self.events = RouterEvents()
+        self._events = events
+        self._commits_seen: dict[str, int] = {}
         self.is_stale = False
         """Whether the pictures cannot be trusted, because a change failed half-way."""
         self.uids: frozenset[str] = frozenset()
@@ -102,10 +118,10 @@ class RouterWorker:
         before, self._pictures = self._pictures, {}
         for uid in observer.uids():
             if self._routers.owner(self._routers.path(uid)) == uid:
+                self._listen(uid)
                 self._routers.prepare(uid)
             self._pictures[uid] = RouterPicture()
             self._pictures[uid].learn(observer.facts(uid, units))
-            self._listen(uid)
         self._owners = {leg.device: uid for uid, picture in self._pictures.items() for leg in picture.legs()}
         self._described.clear()
         self.is_stale = False
@@ -166,7 +182,7 @@ class RouterWorker:
         self._routers.remove(router_uid, picture.legs(), elements)
         names = router_names(router_uid, self._context.namespace_prefix)
         hosts_files.remove_folder(self._settings.run_dir, names.directory)
-        self.events.leave(router_uid)
+        self._events.leave(router_uid)
         for leg in picture.legs():
             self._owners.pop(leg.device, None)
         self._pictures.pop(router_uid, None)
@@ -175,7 +191,21 @@ class RouterWorker:
         self._untold.pop(router_uid, None)
         self.uids = frozenset(self._pictures)
 
-    def disturbed(self, events: Iterable[LinkEvent]) -> frozenset[str]:
+    def judge(self, tenants: Said, heard: Mapping[str, Said]) -> frozenset[str]:
+        """Return the UIDs of the routers that somebody else changed; their pictures are stale then.
+
+        ``tenants`` is what was said of the tenant namespace, ``heard`` what was said of each place.
+        """
+        broken = set(self._disturbed(tenants.links))
+        for key, fact in tenants.facts.items():
+            uid = self._owners.get(key[1])
+            if uid and self._pictures[uid].get(key) != fact:
+                broken.add(uid)
+        broken |= {uid for uid in heard.keys() & self._pictures.keys() if self._is_other(uid, heard[uid])}
+        self.is_stale |= bool(broken)
+        return frozenset(broken)
+
+    def _disturbed(self, events: Iterable[LinkEvent]) -> frozenset[str]:
         """Return the UIDs of the routers whose legs somebody else took down, away or off their bridge."""
         found = set()
         for name in {event.name for event in events} & self._owners.keys():
@@ -185,19 +215,20 @@ class RouterWorker:
                 found.add(uid)
         return frozenset(found)
 
-    def judge(self) -> frozenset[str]:
-        """Return the UIDs of the routers that somebody else changed from inside; their pictures are stale then."""
-        heard = self.events.heard()
-        broken = set(heard.changed)
-        if heard.suspected:
-            observer = RouterObserver(self._kernel, self._routers, ())
-            broken |= {uid for uid in heard.suspected if observer.inside(uid) != self._pictures[uid].inside()}
-        self.is_stale |= bool(broken)
-        return frozenset(broken)
-
-    def close(self) -> None:
-        """Stop listening; everything that was made stays."""
-        self.events.close()
+    def _is_other(self, router_uid: str, said: Said) -> bool:
+        """Tell whether what was said of the router's namespace is not as it was thought to be."""
+        picture, commits = self._pictures[router_uid], self._routers.commits(router_uid)
+        seen = self._commits_seen.get(router_uid, commits) + said.commits
+        self._commits_seen[router_uid] = commits
+        devices = picture.devices()
+        return (
+            said.is_lost
+            or seen > commits
+            or any(picture.get(key) != fact for key, fact in said.facts.items())
+            or bool(said.severed and said.severed & picture.connected())
+            or any(not link.is_up for link in said.last_links() if link.name in devices)
+            or bool(sysctls.differing(_sysctls(devices, forwards=picture.forwards()), said.sysctls))
+        )
 
     def probe(self, router_uid: str) -> linux_announce.Probe | None:
         """Return a question for the router's floating IPs, asked at its door outside, or None where it has none."""
@@ -214,11 +245,12 @@ class RouterWorker:
             return linux_announce.Probe(door, mac, {each.address: each.uid for each in asked})
 
     def _listen(self, router_uid: str) -> None:
-        """Hear what others do in the router's namespace; what was done up to now is known."""
+        """Hear what others do in the router's namespace, unless that is so already."""
         path = self._routers.path(router_uid)
-        if namespaces.is_namespace(path) and not self.events.is_listening(router_uid, path):
-            self.events.listen(router_uid, path)
-        self.events.settle(router_uid)
+        if namespaces.is_namespace(path) and not self._events.is_listening(router_uid, path):
+            with opened(path) as space:
+                space.run(lambda: self._events.listen(router_uid, routes=True))
+            self._commits_seen[router_uid] = self._routers.commits(router_uid)
 
     def _learn(self, router_uid: str, changes: RouterPlan) -> None:
         picture = self._pictures[router_uid]
@@ -257,3 +289,11 @@ class RouterWorker:
     def _is_port(self, leg: Leg) -> bool:
         link, bridge = self._kernel.tenants.get(leg.device), self._kernel.tenants.get(leg.bridge)
         return bool(link and bridge and link.is_up and link.master == bridge.index)
+
+
+def _sysctls(devices: Iterable[str], *, forwards: bool) -> dict[str, str]:
+    """Return what a router with those interfaces relies on."""
+    values = {**sysctls.ROUTER, **sysctls.forwarding("all", forwards=forwards)}
+    for device in devices:
+        values |= sysctls.on(device, sysctls.ROUTER_DEVICE) | sysctls.forwarding(device, forwards=forwards)
+    return values

@@ -13,34 +13,16 @@ from typing import Final
 from nephos_agent.network.addresses import METADATA_IPV4, METADATA_IPV6
 from nephos_agent.network.dnsmasq import RELAY_PORT, SERVICE_INTERFACE
 from nephos_agent.network.facts import Service
-from nephos_agent.network.linux import namespaces
+from nephos_agent.network.linux import namespaces, sysctls
 from nephos_agent.network.linux.links import Links
+from nephos_agent.network.linux.route_reader import RouteReader, connected_by
 from nephos_agent.network.services import ServiceSockets
 
 _LOOPBACK_INDEX: Final = 1
 _HTTP_PORT: Final = 80
 _BACKLOG: Final = 128
 _IPV6_FREEBIND: Final = 78
-_SYSCTLS: Final = {
-    "net/ipv4/ip_forward": "0",
-    "net/ipv6/conf/all/forwarding": "0",
-    "net/ipv4/conf/all/rp_filter": "1",
-    "net/ipv4/conf/default/rp_filter": "1",
-    "net/ipv4/conf/all/arp_ignore": "1",
-    "net/ipv4/conf/default/accept_redirects": "0",
-    "net/ipv6/conf/default/accept_ra": "0",
-    "net/ipv6/conf/default/accept_dad": "0",
-    "net/ipv6/conf/default/dad_transmits": "0",
-}
-"""The service namespace is an end, never a way: it forwards nothing, and its addresses are its own."""
-
-
-def set_sysctls(values: dict[str, str]) -> None:
-    """Set sysctls of the calling thread's namespace; those that are so already are left alone."""
-    for name, value in values.items():
-        path = Path("/proc/sys") / name
-        if path.exists() and path.read_text().strip() != value:
-            path.write_text(value)
+SYSCTLS: Final[sysctls.Values] = {**sysctls.SERVICE, **sysctls.on(SERVICE_INTERFACE, sysctls.SERVICE_LEG)}
 
 
 def make(path: Path, service: Service, tenants: Links, alias: str) -> None:
@@ -48,7 +30,7 @@ def make(path: Path, service: Service, tenants: Links, alias: str) -> None:
     namespaces.create(path)
     with _opened(path) as descriptor:
         with namespaces.entered(descriptor):
-            set_sysctls(_SYSCTLS)
+            sysctls.make_so(SYSCTLS)
         if tenants.get(service.device) is None:
             peer = {"ifname": SERVICE_INTERFACE, "address": service.mac, "mtu": service.mtu, "net_ns_fd": descriptor}
             tenants.add(service.device, "veth", alias, service.mtu, peer=peer)
@@ -61,9 +43,10 @@ def _configure(links: Links, service: Service) -> None:
     leg = links.get(SERVICE_INTERFACE)
     if leg is None:
         raise FileNotFoundError(f"{service.namespace} has lost its leg")
+    sysctls.make_so(SYSCTLS)
     links.set(leg.index, mtu=service.mtu, address=service.mac, state="up")
     wanted, found = frozenset(service.addresses), links.addresses(leg.index)
-    for address in sorted(wanted - found):
+    for address in sorted(wanted):
         links.add_address(leg.index, address)
     for address in sorted(found - wanted):
         if not address.startswith("fe80:"):
@@ -90,9 +73,22 @@ def observe(path: Path) -> Leg | None:
         if leg is None:
             return None
         own = f"{METADATA_IPV6}/64"
-        addresses = links.addresses(leg.index)
-        kept = {address for address in addresses if address == own or not address.startswith("fe80:")}
+        connected = _connected(leg.index)
+        kept = {
+            address
+            for address in links.addresses(leg.index)
+            if (address == own or not address.startswith("fe80:")) and connected_by(address) in connected
+        }
         return Leg(leg.mac or "", leg.mtu, tuple(sorted(kept)), leg.is_up)
+
+
+def _connected(index: int) -> frozenset[str | None]:
+    """Return what is behind the leg by its addresses; None stands for nothing, as a single address has it."""
+    reader = RouteReader()
+    try:
+        return frozenset({None, *(cidr for _name, cidr in reader.connected({index: SERVICE_INTERFACE}) if _name)})
+    finally:
+        reader.close()
 
 
 def sockets(path: Path) -> ServiceSockets:

@@ -8,32 +8,18 @@ from typing import Any
 import structlog
 
 from nephos_agent.network import packet_limits
-from nephos_agent.network.facts import (
-    DROP_COUNTERS,
-    BridgeEntry,
-    Fact,
-    GuardElement,
-    GuardSet,
-    Neighbour,
-    TunnelEntry,
-)
+from nephos_agent.network.facts import DROP_COUNTERS, GuardElement, GuardSet
 from nephos_agent.network.filters import guard
 from nephos_agent.network.filters.cutting import Fate, Flow
 from nephos_agent.network.filters.numbering import Numbering
 from nephos_agent.network.linux.conntrack import FlowTable
+from nephos_agent.network.linux.entries import EntryFact, entry_of
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
-from nephos_agent.network.linux.neighbours import (
-    Entry,
-    NeighbourSocket,
-    bridge_entry,
-    neighbour,
-    tunnel_entry,
-)
+from nephos_agent.network.linux.neighbours import Entry, NeighbourSocket
 from nephos_agent.network.rate_facts import PacketLimit
 from nephos_api.resources.security_group import Direction
 
 _log = structlog.get_logger(__name__)
-Entries = BridgeEntry | TunnelEntry | Neighbour
 
 
 class Tables:
@@ -144,27 +130,15 @@ class Tables:
         self._nft.run(commands)
         self.commits += 1
 
-    def make_entries(self, facts: Iterable[Entries]) -> None:
+    def make_entries(self, facts: Iterable[EntryFact]) -> None:
         """Make forwarding entries and neighbours so."""
         self._neighbours.replace(self._entries(facts))
 
-    def remove_entries(self, facts: Iterable[Entries]) -> None:
+    def remove_entries(self, facts: Iterable[EntryFact]) -> None:
         """Remove forwarding entries and neighbours."""
         self._neighbours.delete(self._entries(facts))
 
-    def _entries(self, facts: Iterable[Entries]) -> list[Entry]:
+    def _entries(self, facts: Iterable[EntryFact]) -> list[Entry]:
         wanted = tuple(facts)
         indices = {device: self._index(device) for device in {fact.device for fact in wanted}}
-        return [_entry(fact, indices[fact.device]) for fact in wanted]
-
-
-def _entry(fact: Fact, index: int) -> Entry:
-    match fact:
-        case BridgeEntry():
-            return bridge_entry(index, fact.mac)
-        case TunnelEntry():
-            return tunnel_entry(index, fact.mac, fact.destination)
-        case Neighbour():
-            return neighbour(index, fact.address, fact.mac)
-        case _:
-            raise TypeError(f"{fact!r} is no entry of a table")
+        return [entry_of(fact, indices[fact.device]) for fact in wanted]

@@ -10,10 +10,10 @@ from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC
 
 from nephos_agent.network.facts import Uplink
 from nephos_agent.network.filters import uplink_tables
+from nephos_agent.network.linux import sysctls
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.link_reader import UPLINK_PORT, Link
 from nephos_agent.network.linux.links import Links
-from nephos_agent.network.linux.services import set_sysctls
 from nephos_agent.network.names import Mark, network_names, read_mark
 from nephos_agent.network.settings import LinuxSettings
 from nephos_api.errors import PermanentFault, TemporaryFault
@@ -72,8 +72,11 @@ class Uplinks:
         return Uplink(link.name, network_uid, bridge, next(found, ""), link.vlan_id, link.mtu, intact)
 
     def _is_passing(self, outer: Link | None) -> bool:
-        """Tell whether the outer end is up, and frames go between it and the provider's bridge."""
+        """Tell whether the outer end is up and silent itself, and frames go between it and the provider's bridge."""
         if outer is None or not outer.is_up:
+            return False
+        wanted = sysctls.on(outer.name, sysctls.HOST_DEVICE)
+        if sysctls.differing(wanted, sysctls.found(wanted)):
             return False
         provider = next((link for link in self._host.all() if link.index == outer.master), None)
         return bool(provider and provider.is_promiscuous) and all(
@@ -100,7 +103,7 @@ class Uplinks:
         outer = self._host.claim(name, self._mark(fact.network_uid))
         if outer.master != provider.index:
             self._leave_bridge(outer)
-        set_sysctls({f"net/ipv6/conf/{name}/disable_ipv6": "1"})
+        sysctls.make_so(sysctls.on(name, sysctls.HOST_DEVICE))
         self._host.set(outer.index, mtu=fact.mtu, master=provider.index, state="up")
         self._host.set(provider.index, flags=IFF_PROMISC, change=IFF_PROMISC)
         self._nft.run(uplink_tables.tables(name, provider.name, provider.mac))

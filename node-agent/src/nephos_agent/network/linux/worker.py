@@ -9,13 +9,15 @@ from typing import Final
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
 from nephos_agent.network.facts import DEVICES, Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
 from nephos_agent.network.filters.cutting import FlowJudge, Holder, given_up, holders, observed_holders
-from nephos_agent.network.linux import hosts_files, namespaces
+from nephos_agent.network.linux import hosts_files, namespaces, sysctls
 from nephos_agent.network.linux import services as linux_services
 from nephos_agent.network.linux import traffic as linux_traffic
-from nephos_agent.network.linux.events import EventSockets, LinkEvent
+from nephos_agent.network.linux.events import Events
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.observe import observe
 from nephos_agent.network.linux.router_worker import RouterWorker
+from nephos_agent.network.linux.said import LinkEvent, Said
+from nephos_agent.network.linux.service_watch import ServiceWatch
 from nephos_agent.network.model import HostNetwork
 from nephos_agent.network.names import funnel_name, network_names, tap_name
 from nephos_agent.network.observed import Observed
@@ -26,6 +28,8 @@ from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
 from nephos_agent.network.traffic import PortTraffic
 
+_TENANTS: Final = "tenants"
+"""How the tenant namespace is called among the places that are listened to."""
 _PORTS_OWN: Final = (GuardElement, PacketLimit, Funnel)
 """Facts of a port that its tap leaves behind."""
 
@@ -54,9 +58,9 @@ class Worker:
             settings.host, settings.underlay_address, settings.namespace_prefix, str(settings.run_dir)
         )
         self._kernel = Kernel(settings)
-        with namespaces.entered(self._kernel.namespace):
-            self.events = EventSockets()
-        self.routers = RouterWorker(self._kernel, self._context)
+        self.events = Events()
+        self.routers = RouterWorker(self._kernel, self._context, self.events)
+        self._services = ServiceWatch(settings, self.events)
         self._picture = Picture()
         self._indices: dict[str, int] = {}
         self._open_taps: frozenset[str] = frozenset()
@@ -96,7 +100,6 @@ class Worker:
     def close(self) -> None:
         """Close sockets; everything that was made stays."""
         self.events.close()
-        self.routers.close()
         self._kernel.close()
 
     @property
@@ -105,15 +108,24 @@ class Worker:
         return self._is_stale or self.routers.is_stale
 
     def refresh(self, units: frozenset[str]) -> frozenset[str]:
-        """Learn everything anew; return the UIDs of networks and routers found other than they were thought to be."""
+        """Learn everything anew; return the UIDs of networks and routers found other than they were thought to be.
+
+        Sysctls that somebody changed are set at once.
+        """
+        self._listen()
         self._kernel.prepare()
         seen = observe(self._kernel, units)
+        for service in (fact for fact in seen.facts if isinstance(fact, Service) and fact.namespace):
+            self._services.attend(service)
         self._unplugged = frozenset()
         before, now = self._picture.all(), seen.facts
         self._picture = picture = Picture(now)
         self._indices = dict(seen.indices)
         self._open_taps = seen.open_taps
-        self._waiting_taps = set(seen.loose_taps | self._kernel.devices.waiting_taps())
+        outside = self._kernel.devices.waiting_taps()
+        for name in outside:
+            sysctls.make_so(sysctls.on(name, sysctls.HOST_DEVICE))
+        self._waiting_taps = set(seen.loose_taps | outside)
         self._is_stale = False
         self._learnt += 1
         self._applied.clear()
@@ -222,6 +234,9 @@ class Worker:
         self._kernel.make(change)
         self._picture.remove(change.replaced)
         self._learn(change)
+        for fact in change.facts:
+            if isinstance(fact, Service):
+                self._services.attend(fact)
         return must_reread
 
     def _is_fresh(self, change: Changes) -> bool:
@@ -279,26 +294,40 @@ class Worker:
         self._unplugged |= {port_uid}
         self._publish()
 
-    def judge(self, events: list[LinkEvent], commits: int) -> frozenset[str]:
-        """Return the UIDs of networks and routers that somebody else changed, "" for all; most events are our own."""
-        ours = [event for event in events if self._indices.get(event.name) == event.index]
+    def judge(self) -> frozenset[str]:
+        """Hear what happened; return the UIDs of networks and routers that somebody else changed, "" for all.
+
+        Most of it is our own doing, which holds by now.
+        """
+        heard = self.events.said()
+        said = heard.get(_TENANTS, Said())
+        if said.is_lost:
+            self._is_stale = True
+            return frozenset({""})
+        ours = [event for event in said.links if self._indices.get(event.name) == event.index]
         disturbed = {
             uid for event in ours if self._is_disturbed(event) and (uid := self._picture.network_of(event.name))
         }
-        disturbed |= self.routers.disturbed(events)
-        self._commits_seen += commits
-        if self._commits_seen > self._kernel.tables.commits:
-            self._commits_seen = self._kernel.tables.commits
+        disturbed |= self._displaced(said)
+        disturbed |= self._services.changed(heard, self._picture)
+        self._commits_seen += said.commits
+        is_changed = self._commits_seen > self._kernel.tables.commits
+        self._commits_seen = min(self._commits_seen, self._kernel.tables.commits)
+        if is_changed or sysctls.differing(sysctls.TENANTS, said.sysctls):
             disturbed.add("")
         self._is_stale |= bool(disturbed)
         closed = {uid for event in ours if self._was_closed(event) and (uid := self._picture.network_of(event.name))}
-        return frozenset(disturbed | closed)
+        return frozenset(disturbed | closed | self.routers.judge(said, heard))
 
-    def judge_lost(self) -> frozenset[str]:
-        """Some events were lost: everything may have changed."""
-        self._commits_seen = self._kernel.tables.commits
-        self._is_stale = True
-        return frozenset({""})
+    def _displaced(self, said: Said) -> set[str]:
+        """Return the UIDs of the networks of which somebody made, changed or removed an entry."""
+        found = set()
+        for key, fact in said.facts.items():
+            device = key[1]
+            uid = self._picture.network_of(device)
+            if uid and self._picture.get(device, key) != fact:
+                found.add(uid)
+        return found
 
     def _is_disturbed(self, event: LinkEvent) -> bool:
         """Tell whether the event shows another's doing; what it says in passing is checked against what is."""
@@ -359,6 +388,11 @@ class Worker:
         policies = {policy for policy, bridge in self._picture.policies().items() if bridge == names.bridge}
         return frozenset(of_ports | policies | {names.bridge, names.vxlan, names.uplink, names.service})
 
+    def _listen(self) -> None:
+        """Hear what others do in the tenant namespace, unless that is so already."""
+        with namespaces.entered(self._kernel.namespace):
+            self.events.listen(_TENANTS)
+
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""
         return next((uid for uid in self._planned if device in self._devices(uid)), None)
@@ -368,6 +402,8 @@ class Worker:
         for fact in change.facts:
             if isinstance(fact, Tap):
                 self._waiting_taps.add(fact.device)
+            if isinstance(fact, Service):
+                self._services.leave(fact)
             if isinstance(fact, DEVICES):
                 self._indices.pop(fact.device, None)
 
