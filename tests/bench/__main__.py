@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import agent_steps, api_writes, filter_cost, nephos_guest, rest, routed_paths
+from bench import agent_steps, api_writes, filter_cost, nephos_guest, rest, routed_paths, rule_latency
 from bench.process_cost import cost
 from bench.raw_guest import RawBridge
+from bench.rule_latency import Change
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.images import build_tiny, default_cache_dir
 from nephos_dev.layout import WORK_TREE
@@ -23,6 +24,8 @@ from nephos_dev.tenant import Tenant
 _TOGETHER = 10
 _NETWORKS = 20
 _PATH_RUN_S = 1
+_MEMBER_HOSTS = 20
+_RULE_CHANGES = 15
 _VCPU_RATIO = 32.0  # ten guests and more on a machine of two cores
 _RESULTS = WORK_TREE / ".nephos" / "bench.json"
 
@@ -42,9 +45,10 @@ class Figure:
 @click.option("--rounds", default=7, show_default=True, help="Rounds of single starts, raw and Nephos in turn.")
 @click.option("--servers", default=2000, show_default=True, help="Servers on simulated hosts; 0 leaves it out.")
 @click.option("--hosts", default=100, show_default=True, help="Simulated hosts.")
+@click.option("--members", default=2000, show_default=True, help="Members of a changing group; 0 leaves it out.")
 @click.option("--paths", default=15, show_default=True, help="Runs of each network path; 0 leaves them out.")
 @click.option("--rest-s", default=30.0, show_default=True, help="How long the cloud at rest is watched, in seconds.")
-def main(rounds: int, servers: int, hosts: int, paths: int, rest_s: float) -> None:
+def main(rounds: int, servers: int, hosts: int, members: int, paths: int, rest_s: float) -> None:
     """Measure starts against raw starts, API writes, what a cloud at rest costs, and network paths against others."""
     screen = Console()
     figures: list[Figure] = measure_filters()
@@ -54,6 +58,8 @@ def main(rounds: int, servers: int, hosts: int, paths: int, rest_s: float) -> No
         figures += measure_rest(cloud, tenant, rest_s)
     if paths:
         figures += measure_paths(paths)
+    if members:
+        figures += measure_rule_changes(screen, members)
     if servers:
         figures += measure_scale(screen, servers, hosts)
     _RESULTS.parent.mkdir(exist_ok=True)
@@ -159,7 +165,41 @@ def measure_filters() -> list[Figure]:
         ]
     change = filter_cost.change_cost()
     detail = f"transactions: {change.transactions}, elements: {change.elements}"
-    return [*figures, Figure("one rule more for 2,000 members, enforced", change.enforced_ms, "ms", "< 300", detail)]
+    return [*figures, Figure("one rule more for 2,000 members, the driver alone", change.enforced_ms, "ms", "", detail)]
+
+
+def measure_rule_changes(screen: Console, members: int) -> list[Figure]:
+    """Changes of a large group, from the user's request to the kernel of a real host."""
+    cloud = Cloud("rules", progress=Lines(screen))
+    try:
+        with rule_latency.town(cloud, members, _MEMBER_HOSTS) as town:
+            before = cost(town.agent)
+            measures = rule_latency.measure(town, _RULE_CHANGES)
+            after = cost(town.agent)
+    finally:
+        cloud.down()
+    whose = f"{members} members on {_MEMBER_HOSTS} simulated hosts"
+    return [
+        _latency(f"a rule more for {whose}: enforced", measures.added),
+        _latency("a rule less: its flow is cut", measures.removed),
+        _latency("a Server joins the group: let through", measures.joined),
+        Figure("agent resident, 1 Server beside these members", after.resident_mb, "MB"),
+        Figure(
+            "agent: processor time for such a change", 1000 * (after.cpu_s - before.cpu_s) / (4 * _RULE_CHANGES), "ms"
+        ),
+    ]
+
+
+def _latency(name: str, changes: Sequence[Change]) -> Figure:
+    enforced = sorted(change.enforced_ms for change in changes)
+    transactions, elements = {each.transactions for each in changes}, {each.elements for each in changes}
+    spread = f"{enforced[0]:.0f} to {enforced[-1]:.0f}, median of {len(changes)}"
+    detail = f"{spread}; transactions: {_range(transactions)}, elements: {_range(elements)}"
+    return Figure(name, statistics.median(enforced), "ms", "< 300", detail)
+
+
+def _range(counts: Collection[int]) -> str:
+    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def measure_scale(screen: Console, servers: int, hosts: int) -> list[Figure]:

@@ -46,7 +46,7 @@ def first_answer(icmp: socket.socket, address: str, *, timeout_s: float) -> floa
     while time.monotonic() < deadline:
         sequence = (sequence + 1) & 0xFFFF
         with suppress(OSError):  # no route or neighbour yet: one of the things that are waited for
-            icmp.sendto(_echo_request(identifier, sequence), (address, 0))
+            icmp.sendto(echo_request(identifier, sequence), (address, 0))
         if _answered(icmp, address, identifier):
             return time.monotonic()
     raise TimeoutError(f"{address} did not answer a ping within {timeout_s:g} s")
@@ -65,7 +65,8 @@ def _answered(icmp: socket.socket, address: str, identifier: int) -> bool:
     return False
 
 
-def _echo_request(identifier: int, sequence: int) -> bytes:
+def echo_request(identifier: int, sequence: int) -> bytes:
+    """Return the ICMP message."""
     header = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, sequence)
     total = sum(struct.unpack("!4H", header))
     total = (total & 0xFFFF) + (total >> 16)

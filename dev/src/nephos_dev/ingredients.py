@@ -41,7 +41,7 @@ NEEDS: Mapping[str, tuple[Ingredient, ...]] = {
         _TINY,
         *_CONTAINER_IMAGES,
     ),
-    "scale": (_CONTROL_PLANE,),
+    "scale": (_CONTROL_PLANE, _TINY),
     "cloud": (_CONTROL_PLANE, _TINY, _DEBIAN),
     "chaos": (_CONTROL_PLANE, _TINY),
 }
