@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -54,7 +54,13 @@ MacAddress = Annotated[
 
 Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
 
-Sentence = Annotated[str, Field(max_length=1024)]
+SENTENCE_MOST: Final = 1024
+Sentence = Annotated[str, Field(max_length=SENTENCE_MOST)]
+
+LIST_MOST: Final = 2048
+JoinedList = Annotated[str, Field(max_length=LIST_MOST)]
+"""Names or addresses in one string, for people: a column shows one value only. Of very many, the first."""
+
 Timestamp = Annotated[str, Field(max_length=32)]
 """RFC 3339, UTC, microseconds where a duration is read off it."""
 

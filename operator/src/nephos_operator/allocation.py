@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from nephos_api.metadata import Key
 from nephos_api.resources import Subnet
-from nephos_api.resources.port import Allocation
+from nephos_api.resources.port import MOST_ALLOCATIONS, Allocation
 from nephos_operator.addressing import (
     AddressBook,
     automatic_address,
@@ -44,10 +44,13 @@ def completed(
 ) -> tuple[Allocation, ...]:
     """Return what the Port holds, and the addresses that its guest makes on Subnets that came later, reserved.
 
+    There is room for one on each Subnet that can be in use; one that holds addresses of former ones may have less.
+
     An address that another has is left to that one: the guest's own check tells it so (RFC 4862).
     """
     known = {allocation.subnet_uid for allocation in held}
     later = [subnet for subnet in subnets if is_told(subnet) and subnet.uid not in known]
+    later = later[: MOST_ALLOCATIONS - len(held)]
     made = [_automatic(subnet, port, book, mac) for subnet in later]
     return (*held, *(address for address in made if isinstance(address, Allocation)))
 

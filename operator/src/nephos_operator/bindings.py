@@ -12,6 +12,7 @@ from nephos_api.resources import FloatingIP, Network, Port, Router, Server
 from nephos_operator.precedence import winner
 from nephos_operator.references import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import joined
 
 if TYPE_CHECKING:
     from nephos_operator.store import Store
@@ -91,7 +92,7 @@ def floating_ip_list(server: Server, store: Store) -> str | None:
         for floating_ip in store.floating_ips.by("port_uid", port.uid)
         if floating_ip.status.address
     }
-    return ", ".join(sorted(addresses, key=lambda address: int(ip_address(address)))) or None
+    return joined(sorted(addresses, key=lambda address: int(ip_address(address))))
 
 
 def _ports(floating_ip: FloatingIP, store: Store) -> tuple[Port, ...] | Problem | None:

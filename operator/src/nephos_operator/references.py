@@ -11,11 +11,12 @@ from nephos_api.interfaces import is_nic, is_used, port_of
 from nephos_api.metadata import CATALOG_NAMESPACE, Key, Resource
 from nephos_api.resources import Flavor, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 from nephos_api.resources.image import ImagePhase
-from nephos_api.resources.network import NetworkPhase
+from nephos_api.resources.network import MOST_SUBNETS, NetworkPhase
 from nephos_api.resources.project import ProjectPhase
 from nephos_api.resources.server import NetworkInterface
 from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator.port_state import can_be_bound
+from nephos_operator.precedence import rank
 from nephos_operator.security_groups import group_keys, server_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -272,14 +273,10 @@ def coming_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:
 
 
 def active_subnets(network: Network, store: Store) -> tuple[Subnet, ...]:
-    """Return the Network's Subnets that can give addresses, by name."""
+    """Return the Network's Subnets that can give addresses, by name; of more than there is room for, the first."""
     subnets = store.subnets.by("network", (network.metadata.namespace, network.metadata.name))
-    return tuple(
-        sorted(
-            (s for s in subnets if s.status.phase is SubnetPhase.ACTIVE and not s.is_deleting),
-            key=lambda subnet: subnet.metadata.name,
-        )
-    )
+    active = (subnet for subnet in subnets if subnet.status.phase is SubnetPhase.ACTIVE and not subnet.is_deleting)
+    return tuple(sorted(sorted(active, key=rank)[:MOST_SUBNETS], key=lambda subnet: subnet.metadata.name))
 
 
 def _image(server: Server, store: Store) -> Image | Problem:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Router, Subnet
-from nephos_api.resources.router import RouterLeg
+from nephos_api.resources.router import MOST_LEGS, RouterLeg
 from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator.references import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -33,20 +33,20 @@ def plan_legs(router: Router, outside: Sequence[str], store: Store) -> Legs:
     """
     legs: dict[str, RouterLeg] = {}
     problems: list[Problem] = []
+    users = {leg: users_of(leg, router, store) for leg in router.status.legs if leg.subnet not in router.spec.subnets}
+    kept = {leg: who for leg, who in users.items() if who}
     held = {leg.subnet for leg in router.status.legs}
     for name in sorted(router.spec.subnets, key=lambda name: name not in held):  # what it has stays its own
         leg = _leg(router, name, store)
         problem = leg if isinstance(leg, Waits | Stalls) else _overlap(leg, legs.values(), outside)
+        if problem is None and len(legs) + len(kept) >= MOST_LEGS:
+            problem = _no_room(name)
         if problem is not None:
             problems.append(problem)
         elif isinstance(leg, RouterLeg):
             legs[name] = leg
-    for leg in router.status.legs:
-        if leg.subnet in router.spec.subnets:
-            continue
-        if users := users_of(leg, router, store):
-            legs[leg.subnet] = leg
-            problems.append(_in_use(leg, users))
+    legs |= {leg.subnet: leg for leg in kept}
+    problems += [_in_use(leg, who) for leg, who in kept.items()]
     order = {name: place for place, name in enumerate(router.spec.subnets)}
     return Legs(
         tuple(sorted(legs.values(), key=lambda leg: (order.get(leg.subnet, len(order)), leg.subnet))), tuple(problems)
@@ -142,6 +142,14 @@ def _overlap(leg: RouterLeg, others: Iterable[RouterLeg], outside: Sequence[str]
                 " them apart; take one of the two out",
             )
     return None
+
+
+def _no_room(name: str) -> Waits:
+    return Waits(
+        "TooManyLegs",
+        f"spec.subnets: {name} waits for one of the legs that are no longer named to go: a Router has at most"
+        f" {MOST_LEGS}",
+    )
 
 
 def _in_use(leg: RouterLeg, users: Sequence[FloatingIP]) -> Waits:

@@ -134,18 +134,20 @@ def _asked(router: Router, held: Allocations, subnets: Sequence[Subnet], book: A
 
 
 def _any(router: Router, held: Allocations, subnets: Sequence[Subnet], book: AddressBook) -> Chosen:
-    """Return an address of each IP version that the Network has."""
-    found, problem = list(held), None
+    """Return one address of each IP version that the Network has."""
+    found: list[Allocation] = []
+    problem: Problem | None = None
     for version in (4, 6):
         candidates = [subnet for subnet in subnets if network_of(subnet.spec).version == version]
-        if not candidates or any(_version(allocation) == version for allocation in held):
+        own = next((allocation for allocation in held if _version(allocation) == version), None)
+        if own is None and not candidates:
             continue
-        allocation = one_of(router.key, candidates, book)
+        allocation = own or one_of(router.key, candidates, book)
         if isinstance(allocation, Allocation):
             found.append(allocation)
         else:
             problem = problem or allocation
-    return tuple(sorted(found, key=_version)), problem
+    return tuple(found), problem
 
 
 def _version(allocation: Allocation) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from nephos_api import conditions
 from nephos_api.conditions import Conditions
@@ -12,11 +12,9 @@ from nephos_api.reconcile.result import Done, Failed, Result, Wait
 from nephos_operator import counted
 from nephos_operator.context import GRACE_S, Context
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import shortened
 
 R = TypeVar("R", bound=Resource)
-
-MESSAGE_MOST: Final = 1024
-"""Characters of a condition's message (nephos_api.fields.Sentence)."""
 
 
 def status_of(resource: Resource) -> Status:
@@ -39,11 +37,6 @@ def told(resource: Resource, problem: Problem, context: Context) -> Conditions:
     sentence = shortened(problem.message)
     fresh = make(problem.reason, sentence, now=context.now(), generation=resource.metadata.generation)
     return conditions.merge(status_of(resource).conditions, fresh)
-
-
-def shortened(sentence: str) -> str:
-    """Return the sentence, cut where it is longer than a condition takes."""
-    return sentence if len(sentence) <= MESSAGE_MOST else sentence[: MESSAGE_MOST - 1] + "…"
 
 
 async def write(

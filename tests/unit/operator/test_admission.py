@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from nephos_api.resources import KINDS, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
+from nephos_api.resources.network import MOST_SUBNETS
 from nephos_operator.admission.cloud import Cloud
 from nephos_operator.admission.handlers import KINDS as REVIEWED
 from nephos_operator.admission.handlers import judge
@@ -102,6 +103,20 @@ async def test_subnets_of_one_network_do_not_overlap(cloud: World) -> None:
     assert sentence is not None
     assert "Subnet blue-v4" in sentence
     assert asks(cloud, "Subnet", network="red", cidr="10.0.0.128/25") is None
+
+
+async def test_one_subnet_more_than_a_network_can_have_is_refused(cloud: World) -> None:
+    await cloud.make(Network, "red", "demo")
+    for number in range(MOST_SUBNETS):
+        assert asks(cloud, "Subnet", network="red", cidr="10.6.0.0/24") is None
+        await cloud.make(Subnet, f"red-{number}", "demo", network="red", cidr=f"10.5.{number}.0/24")
+        await cloud.settle()
+    sentence = asks(cloud, "Subnet", network="red", cidr="10.6.0.0/24")
+    assert sentence is not None
+    assert sentence.startswith("spec.network: Network red has 32 Subnets")
+    await cloud.kube.delete(Subnet, "red-0", "demo")
+    await cloud.settle()
+    assert asks(cloud, "Subnet", network="red", cidr="10.6.0.0/24") is None
 
 
 async def test_pools_do_not_overlap(cloud: World) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 from typing import Any
 
@@ -273,6 +274,27 @@ async def test_a_providers_subnet_has_a_service_address_while_guests_are_served_
         await cloud.settle()
         subnet = await cloud.get(Subnet, "outside-v4", "nephos-catalog")
         assert subnet.status.service_address == address
+
+
+async def test_a_service_address_is_nobody_elses_before_it_is_written(cloud: World) -> None:
+    await cloud.make(Network, "outside", "nephos-catalog", external={"physicalNetwork": "ext"})
+    spec = {"network": "outside", "cidr": "203.0.113.0/24", "dhcp": False}
+    subnet = await cloud.make(Subnet, "outside-v4", "nephos-catalog", **spec)
+    await cloud.settle()
+    path = "/apis/nephos.cloud/v1alpha1/namespaces/nephos-catalog/subnets/outside-v4"
+    await cloud.kube.raw("PATCH", path, body={"spec": {"dhcp": True}})
+    cloud._watch()
+    writing = asyncio.create_task(cloud.reconcile(subnet.key))
+    await asyncio.sleep(0)
+    assert cloud.addresses.holders(subnet.uid, "203.0.113.254") == {subnet.key}
+    await cloud.make(Port, "thief", "nephos-catalog", network="outside", addresses=["203.0.113.254"])
+    cloud._watch()
+    await cloud.reconcile(cloud.store.ports.key("thief", "nephos-catalog"))
+    await writing
+    await cloud.settle()
+    assert (await cloud.get(Subnet, "outside-v4", "nephos-catalog")).status.service_address == "203.0.113.254"
+    assert (await cloud.get(Port, "thief", "nephos-catalog")).spec.allocations == ()
+    assert cloud.addresses.count(subnet.uid) == 0
 
 
 async def test_what_is_applied_together_with_two_subnets_gets_addresses_of_both(cloud: World) -> None:

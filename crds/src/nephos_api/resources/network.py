@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name, Uid
+from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, JoinedList, Name, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.schema.rules import immutable, rule
@@ -20,6 +20,16 @@ DnsDomain = Annotated[
     str,
     Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
 ]
+
+
+SMALLEST_MTU: Final = 576
+LARGEST_MTU: Final = 9166
+Mtu = Annotated[int, Field(ge=SMALLEST_MTU, le=LARGEST_MTU)]
+
+MOST_SUBNETS: Final = 32
+"""Subnets that one Network can have in use."""
+MOST_ROUTERS: Final = 64
+"""Routers that a Network's status names."""
 
 
 class SegmentType(StrEnum):
@@ -60,7 +70,7 @@ class NetworkSpec(ApiModel):
     port_security: bool = True
     """What its Ports have unless they say otherwise: filters against spoofing, and security groups."""
 
-    mtu: Annotated[int | None, Field(ge=576, le=9166)] = None
+    mtu: Mtu | None = None
     """MTU in bytes that guests get; absent means what the underlay carries."""
     dns_domain: DnsDomain | None = None
     """Domain of the names of its Servers; absent means <network>.<project>.nephos.internal."""
@@ -138,15 +148,17 @@ class NetworkStatus(Status):
     """Build, Active, Deleting or Error."""
     vni: Annotated[int | None, Field(ge=1, le=16_777_215)] = None
     """VXLAN network identifier (24 bit, RFC 7348)."""
-    mtu: Annotated[int | None, Field(ge=576, le=9166)] = None
+    mtu: Mtu | None = None
     """MTU in bytes that guests get."""
     dns_domain: DnsDomain | None = None
     """Domain of the names of its Servers."""
-    subnets: Annotated[tuple[SubnetView, ...], Field(max_length=32, json_schema_extra={"mapKey": "name"})] = ()
+    subnets: Annotated[
+        tuple[SubnetView, ...], Field(max_length=MOST_SUBNETS, json_schema_extra={"mapKey": "name"})
+    ] = ()
     """Its Subnets, as agents need them."""
-    routers: Annotated[tuple[RouterReference, ...], Field(max_length=64)] = ()
+    routers: Annotated[tuple[RouterReference, ...], Field(max_length=MOST_ROUTERS)] = ()
     """The Routers that have a leg on it, by UID."""
-    cidrs: Annotated[str | None, Field(max_length=2048)] = None
+    cidrs: JoinedList | None = None
     """The Subnets' addresses in one string, for people."""
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
 from nephos_api.fields import LABEL_NAME, AddressOrPrefix, IPAddress, MacAddress, Name, ObjectName, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
+from nephos_api.resources.network import MOST_SUBNETS
 from nephos_api.schema.rules import fixed_once_set, immutable, rule
+
+MOST_ASKED: Final = 16
+MOST_ALLOCATIONS: Final = MOST_ASKED + MOST_SUBNETS
+"""Addresses of a Port: those that it asks for, and one that its guest makes on each Subnet."""
 
 
 class Allocation(ApiModel):
@@ -69,7 +74,7 @@ class PortSpec(ApiModel):
 
     network: Annotated[Name, immutable("spec.network")]
     """The Network in the same namespace, or a shared one in nephos-catalog."""
-    addresses: Annotated[tuple[IPAddress, ...], Field(max_length=16), immutable("spec.addresses")] = ()
+    addresses: Annotated[tuple[IPAddress, ...], Field(max_length=MOST_ASKED), immutable("spec.addresses")] = ()
     """Addresses that the port asks for; absent means a free one of each IP version that the Network has."""
     mac_address: Annotated[MacAddress | None, fixed_once_set("spec.macAddress")] = None
     """Its MAC address; absent means one that is derived from its UID."""
@@ -91,7 +96,7 @@ class PortSpec(ApiModel):
     """The SecurityGroups that were found; those that do not exist yet allow nothing."""
     network_uid: Annotated[Uid | None, fixed_once_set("spec.networkUID")] = None
     """The Network's UID."""
-    allocations: Annotated[tuple[Allocation, ...], Field(max_length=16)] = ()
+    allocations: Annotated[tuple[Allocation, ...], Field(max_length=MOST_ALLOCATIONS)] = ()
     """The addresses that the port holds."""
     server: Annotated[Name | None, fixed_once_set("spec.server")] = None
     """The Server that it belongs to."""

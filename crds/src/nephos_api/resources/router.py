@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, Name, ObjectName, Uid
+from nephos_api.fields import LABEL_NAME, IPAddress, IPv4Or6Prefix, JoinedList, Name, ObjectName, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
-from nephos_api.resources.network import HostRoute
+from nephos_api.resources.network import MOST_SUBNETS, HostRoute
 from nephos_api.resources.port import Allocation
 from nephos_api.schema.rules import rule
+
+MOST_LEGS: Final = 32
+"""Subnets that one Router can join."""
 
 
 class RouterSpec(ApiModel):
@@ -24,7 +27,7 @@ class RouterSpec(ApiModel):
     """Addresses that it asks for on the external Network; absent means a free one of each IP version that it has."""
     snat: bool = True
     """Whether Servers without a FloatingIP reach the outside by the router's own address (IPv4 only)."""
-    subnets: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
+    subnets: Annotated[tuple[Name, ...], Field(max_length=MOST_LEGS)] = ()
     """Subnets, in the same namespace; on each the router has the gateway's address."""
     routes: Annotated[
         tuple[HostRoute, ...],
@@ -90,7 +93,7 @@ class ExternalGateway(ApiModel):
     """The router's own addresses there: what SNAT shows, and where the world sends what is routed."""
     next_hops: Annotated[tuple[IPAddress, ...], Field(max_length=4)] = ()
     """The external Subnets' gateways, at most one of each IP version that has one."""
-    cidrs: Annotated[tuple[IPv4Or6Prefix, ...], Field(max_length=32)] = ()
+    cidrs: Annotated[tuple[IPv4Or6Prefix, ...], Field(max_length=MOST_SUBNETS)] = ()
     """The external Subnets' addresses, which are reached without a next hop."""
 
 
@@ -99,7 +102,7 @@ class RouterStatus(Status):
 
     phase: RouterPhase | None = None
     """Build, Active, Deleting or Error."""
-    legs: Annotated[tuple[RouterLeg, ...], Field(max_length=32)] = ()
+    legs: Annotated[tuple[RouterLeg, ...], Field(max_length=MOST_LEGS)] = ()
     """The Subnets that it joins."""
     external: ExternalGateway | None = None
     """Its outside."""
@@ -109,9 +112,9 @@ class RouterStatus(Status):
     """The Host that carries the router's own external addresses."""
     gateway_host_address: IPAddress | None = None
     """That Host's address on the underlay."""
-    subnet_list: Annotated[str | None, Field(max_length=2048)] = None
+    subnet_list: JoinedList | None = None
     """The Subnets' names in one string, for people."""
-    external_address_list: Annotated[str | None, Field(max_length=255)] = None
+    external_address_list: JoinedList | None = None
     """The external addresses in one string, for people."""
 
 

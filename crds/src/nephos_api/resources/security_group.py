@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
@@ -110,14 +110,18 @@ CheckedRule = Annotated[
 ]
 
 
+MOST_RULES: Final = 256
+MOST_DEFAULT_RULES: Final = 16
+
+
 class SecurityGroupSpec(ApiModel):
     """Allow-only rules; a Port takes what any of its groups allows. Replies to what was allowed always pass."""
 
     description: Sentence = ""
     """For people."""
-    rules: Annotated[tuple[CheckedRule, ...], Field(max_length=256)] = ()
+    rules: Annotated[tuple[CheckedRule, ...], Field(max_length=MOST_RULES)] = ()
     """What is allowed beside defaultRules."""
-    default_rules: Annotated[tuple[CheckedRule, ...], Field(max_length=16)] = (
+    default_rules: Annotated[tuple[CheckedRule, ...], Field(max_length=MOST_DEFAULT_RULES)] = (
         SecurityGroupRule(direction=Direction.EGRESS, family=IPFamily.IPV4),
         SecurityGroupRule(direction=Direction.EGRESS, family=IPFamily.IPV6),
     )
@@ -137,7 +141,7 @@ class RemoteGroup(ApiModel):
 class SecurityGroupStatus(Status):
     """What the operator found."""
 
-    remote_groups: Annotated[tuple[RemoteGroup, ...], Field(max_length=256)] = ()
+    remote_groups: Annotated[tuple[RemoteGroup, ...], Field(max_length=MOST_RULES + MOST_DEFAULT_RULES)] = ()
     """The groups that its rules name and that exist; rules that name others match nothing yet."""
     rule_count: Annotated[int | None, Field(ge=0)] = None
     """How many rules it has, those of defaultRules included."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from nephos_api.fields import IPAddress, MacAddress, Name, ObjectName, Sentence, Sha256, Timestamp, Uid
+from nephos_api.fields import IPAddress, JoinedList, MacAddress, Name, ObjectName, Sentence, Sha256, Timestamp, Uid
 from nephos_api.metadata import Column, KindInfo, Resource, Status
 from nephos_api.model import ApiModel
 from nephos_api.resources.image import ImageFormat
@@ -129,6 +129,10 @@ class ServerPhase(StrEnum):
     DELETING = "Deleting"
 
 
+MOST_ADDRESSES: Final = 256
+"""Addresses that a Server's status names; its Ports have them all."""
+
+
 class ServerAddress(ApiModel):
     """An address of the Server."""
 
@@ -211,11 +215,11 @@ class ServerStatus(Status):
     """Grows with every placement; what an older one still does is refused."""
     placement_refused: PlacementRefusal | None = None
     """The agent's word that the Server does not fit on its host."""
-    addresses: Annotated[tuple[ServerAddress, ...], Field(max_length=256)] = ()
+    addresses: Annotated[tuple[ServerAddress, ...], Field(max_length=MOST_ADDRESSES)] = ()
     """Its addresses."""
-    floating_ip_list: Annotated[str | None, Field(max_length=1024)] = None
+    floating_ip_list: JoinedList | None = None
     """Its floating addresses in one string, for people."""
-    address_list: Annotated[str | None, Field(max_length=4096)] = None
+    address_list: JoinedList | None = None
     """The addresses in one string, for people."""
     flavor: ServerFlavor | None = None
     """The Flavor's values."""

@@ -13,7 +13,7 @@ from nephos_api.resources.image import ImagePhase
 from nephos_operator import quota
 from nephos_operator.admission import outside_rules, port_rules
 from nephos_operator.admission.cloud import Cloud, Rule, sentence, terminating
-from nephos_operator.reconcilers.subnet import layout_problem, overlap
+from nephos_operator.reconcilers.subnet import layout_problem, overlap, room_problem
 from nephos_operator.references import contradiction
 
 
@@ -93,10 +93,10 @@ def _subnet_references(subnet: Subnet, cloud: Cloud) -> str | None:
     return terminating([("spec.network", Key("Network", subnet.metadata.namespace, subnet.spec.network))], cloud)
 
 
-def _subnet_overlap(subnet: Subnet, cloud: Cloud) -> str | None:
+def _subnet_siblings(subnet: Subnet, cloud: Cloud) -> str | None:
     siblings = cloud.store.subnets.by("network", (subnet.metadata.namespace, subnet.spec.network))
     others = [sibling for sibling in siblings if sibling.metadata.name != subnet.metadata.name]
-    return sentence(overlap(subnet, others))
+    return sentence(overlap(subnet, others) or room_problem(subnet, others))
 
 
 def _subnet_layout(subnet: Subnet, _: Cloud) -> str | None:
@@ -127,7 +127,7 @@ _FLOATING_IP_RULES: Final[tuple[Rule, ...]] = (
 CREATE_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Server": (_server_references, port_rules.server_groups, _server_contradictions, port_rules.server_interfaces),
     "Port": (port_rules.port_network, port_rules.port_groups, port_rules.port_addresses),
-    "Subnet": (_subnet_references, _subnet_layout, _subnet_overlap),
+    "Subnet": (_subnet_references, _subnet_layout, _subnet_siblings),
     "Router": _ROUTER_RULES,
     "FloatingIP": _FLOATING_IP_RULES,
     "ServerAction": (_action_references,),

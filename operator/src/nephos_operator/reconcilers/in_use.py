@@ -11,13 +11,12 @@ from nephos_operator.context import Context, release_finalizer
 from nephos_operator.statuses import settle
 from nephos_operator.table import Table
 from nephos_operator.verdict import Waits
+from nephos_operator.wording import listed
 
 R = TypeVar("R", bound=Resource)
 
 UNDER_WAY_S: Final = 1.0
 """Nothing tells of one that is not made after all: the promise is looked at again after so long."""
-MOST_NAMED: Final = 3
-"""Users that a sentence names; of more, how many."""
 
 
 def users_of(uid: str, *indices: tuple[Table[Any], str]) -> frozenset[Key]:
@@ -39,16 +38,9 @@ async def release(
     ``is_promised``: somebody who will use it is being made, and is not known yet. ``remedy`` says what a person can do.
     """
     if users:
-        held = Waits("InUse", f"is being deleted; held by {_listed(users)}: {remedy}")
+        held = Waits("InUse", f"is being deleted; held by {listed(users)}: {remedy}")
         return await settle(resource, waiting, held, context)
     if is_promised:
         return Wait("somebody who was promised an address of it is being made", after_s=UNDER_WAY_S)
     await release_finalizer(resource, context)
     return Done()
-
-
-def _listed(users: Collection[Key]) -> str:
-    """Return the first few users as a sentence says them: ``Port demo/a, Port demo/b and 7 more``."""
-    names = sorted(map(str, users))
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -8,7 +8,15 @@ from typing import Final
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Result
 from nephos_api.resources import Host, Network, Subnet
-from nephos_api.resources.network import NetworkPhase, NetworkStatus, RouterReference, SubnetView
+from nephos_api.resources.network import (
+    LARGEST_MTU,
+    MOST_ROUTERS,
+    SMALLEST_MTU,
+    NetworkPhase,
+    NetworkStatus,
+    RouterReference,
+    SubnetView,
+)
 from nephos_operator import counted
 from nephos_operator.addressing import ipv6_mode
 from nephos_operator.context import Context
@@ -19,12 +27,11 @@ from nephos_operator.reconcilers.life import live
 from nephos_operator.references import active_subnets
 from nephos_operator.statuses import settle
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import joined
 
 VXLAN_OVERHEAD_BYTES: Final = 50
 """Outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8 (RFC 7348)."""
 DEFAULT_UNDERLAY_MTU: Final = 1500
-MOST_ROUTERS: Final = 64
-"""Routers that a Network's status names at most."""
 DOMAIN: Final = "nephos.internal"
 
 
@@ -59,7 +66,7 @@ def active_status(network: Network, held_vni: int | None, context: Context) -> N
         dns_domain=network.spec.dns_domain or f"{network.metadata.name}.{network.metadata.namespace}.{DOMAIN}",
         subnets=views,
         routers=_routers(network, context),
-        cidrs=", ".join(view.cidr for view in views) or None,
+        cidrs=joined(view.cidr for view in views),
     )
 
 
@@ -89,13 +96,18 @@ def mtu(network: Network, hosts: Iterable[Host]) -> int:
     """Return the MTU in bytes that guests get: what the spec says, or what the underlay, or the provider, carries."""
     if network.spec.external is not None:
         return network.spec.mtu or PROVIDER_MTU
-    carried = underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES
+    carried = _carried(hosts)
     return min(network.spec.mtu or carried, carried)
+
+
+def _carried(hosts: Iterable[Host]) -> int:
+    """Return the MTU in bytes that VXLAN leaves of the underlay's; no guest is told one that is out of all bounds."""
+    return max(SMALLEST_MTU, min(underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES, LARGEST_MTU))
 
 
 def mtu_problem(network: Network, hosts: Iterable[Host]) -> Problem | None:
     """Return why the MTU that the spec asks for can't be had, or None."""
-    carried = underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES
+    carried = _carried(hosts)
     if network.spec.external is not None or network.spec.mtu is None or network.spec.mtu <= carried:
         return None
     return Stalls(

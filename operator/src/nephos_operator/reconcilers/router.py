@@ -21,6 +21,7 @@ from nephos_operator.router_legs import plan_legs, route_problem
 from nephos_operator.router_outside import Outside, held_network, plan_outside
 from nephos_operator.statuses import ready, settle, tell, told, write
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import joined
 
 KEPT = ("LegInUse", "ExternalInUse")
 """Reasons that say what stays, not what is missing."""
@@ -65,7 +66,7 @@ def plan(router: Router, context: Context) -> Plan:
     problems: list[Problem] = [*outside.problems, *legs.problems]
     if all(problem.reason in KEPT for problem in problems):  # else a next hop may lie on what is not there yet
         problems += filter(None, [route_problem(router, legs.legs, outside.cidrs)])
-    status = RouterStatus(legs=legs.legs, subnet_list=", ".join(leg.subnet for leg in legs.legs) or None)
+    status = RouterStatus(legs=legs.legs, subnet_list=joined(leg.subnet for leg in legs.legs))
     if outside.external is not None and outside.network is not None:
         status = status.model_copy(update=_outside(router, outside, context))
         problems += filter(None, [_gateway_problem(status, outside.network, context)])
@@ -79,7 +80,7 @@ def _outside(router: Router, outside: Outside, context: Context) -> dict[str, ob
     return {
         "external": outside.external,
         "transit_vni": identifier(router, router.status.transit_vni, context),
-        "external_address_list": ", ".join(allocation.address for allocation in addresses) or None,
+        "external_address_list": joined(allocation.address for allocation in addresses),
         **_gateway(router, outside.network, context),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from nephos_api import identity
@@ -9,7 +10,7 @@ from nephos_api.interfaces import is_nic, mac_of, port_of
 from nephos_api.metadata import API_VERSION, Key
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.port import Allocation
-from nephos_api.resources.server import NetworkInterface, ServerAddress
+from nephos_api.resources.server import MOST_ADDRESSES, NetworkInterface, ServerAddress
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context
 from nephos_operator.port_state import is_servers_own
@@ -152,12 +153,13 @@ def _new(
 
 
 def addresses(server: Server, held: Held, context: Context) -> tuple[ServerAddress, ...]:
-    """Return the addresses as the Server's status says them, in the order of its NICs."""
-    return tuple(
+    """Return the addresses as the Server's status says them, in the order of its NICs; of very many, the first."""
+    all_of_them = (
         ServerAddress(name=nic.name, network=nic.network, address=one.address, mac=_mac(server, nic, context))
         for nic in server.spec.networks
         for one in held.get(nic.name, ())
     )
+    return tuple(islice(all_of_them, MOST_ADDRESSES))
 
 
 def _mac(server: Server, interface: NetworkInterface, context: Context) -> str:

@@ -20,6 +20,7 @@ from nephos_operator.context import Context
 from nephos_operator.references import Resolved
 from nephos_operator.statuses import told, write
 from nephos_operator.verdict import Problem, Stalls
+from nephos_operator.wording import joined
 
 FOREIGN: Final = frozenset({"placementRefused", "phaseTransitions", "stoppedAtGeneration"})
 """Fields of the status that don't tell whether the operator has something to write."""
@@ -46,7 +47,7 @@ def placed(
         host=host,
         placement_epoch=(server.status.placement_epoch or 0) + 1,
         addresses=addresses,
-        address_list=_joined(addresses),
+        address_list=joined(address.address for address in addresses),
         floating_ip_list=floating_ip_list(server, context.store),
         flavor=_flavor(resolved),
         image=_image(resolved),
@@ -67,7 +68,8 @@ def readdressed(server: Server, addresses: tuple[ServerAddress, ...], floating: 
     agents: dict[str, object] = {"placement_refused": None, "stopped_at_generation": None}
     if server.status.phase is not ServerPhase.BUILD:
         agents |= {"phase": None, "phase_transitions": {}, "conditions": (), "observed_generation": None}
-    own = {"addresses": addresses, "address_list": _joined(addresses), "floating_ip_list": floating}
+    address_list = joined(address.address for address in addresses)
+    own = {"addresses": addresses, "address_list": address_list, "floating_ip_list": floating}
     return server.status.model_copy(update=own | agents)
 
 
@@ -93,10 +95,6 @@ def is_refused(server: Server) -> bool:
     """Tell whether the Host refused the Server as it is placed now."""
     refused = server.status.placement_refused
     return refused is not None and refused.epoch == server.status.placement_epoch
-
-
-def _joined(addresses: tuple[ServerAddress, ...]) -> str | None:
-    return ", ".join(address.address for address in addresses) or None
 
 
 def _transitions(server: Server, phase: ServerPhase, context: Context) -> dict[str, str]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Result
 from nephos_api.resources import Network, Subnet
+from nephos_api.resources.network import MOST_SUBNETS
 from nephos_api.resources.subnet import SubnetPhase, SubnetSpec, SubnetStatus
 from nephos_operator import addressing, counted
 from nephos_operator.context import Context
@@ -30,11 +31,17 @@ async def _keep(subnet: Subnet, context: Context) -> Result:
     if isinstance(planned, Waits | Stalls):
         phase = SubnetPhase.ERROR if isinstance(planned, Stalls) else SubnetPhase.PENDING
         return await settle(subnet, subnet.status.model_copy(update={"phase": phase}), planned, context)
-    return await settle(subnet, planned, None, context, reason="Active")
+    try:
+        return await settle(subnet, planned, None, context, reason="Active")
+    finally:
+        context.addresses.cancel(subnet.key)
 
 
 def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
-    """Return the status of a Subnet that can be used, or what is in the way."""
+    """Return the status of a Subnet that can be used, or what is in the way.
+
+    Its service address is reserved, so that nobody else gets it before the status is written.
+    """
     store = context.store
     if refused := counted.problem(subnet, context.store, context.shares_under_way):
         return refused
@@ -44,7 +51,7 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
         return network
     siblings = store.subnets.by("network", (subnet.metadata.namespace, subnet.spec.network))
     better = [sibling for sibling in siblings if sibling.uid != subnet.uid and rank(sibling) < rank(subnet)]
-    if problem := overlap(subnet, better) or layout_problem(subnet):
+    if problem := overlap(subnet, better) or layout_problem(subnet) or room_problem(subnet, better):
         return problem
     cidr = addressing.network_of(subnet.spec)
     gateway = subnet.status.gateway or subnet.spec.gateway or addressing.default_gateway(cidr)
@@ -57,6 +64,8 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
         )
     if service is None and is_served:
         return Stalls("NoServiceAddress", f"spec.cidr {cidr} has no address left for DHCP, DNS and metadata; use more")
+    if service is not None:
+        context.addresses.reserve(subnet, subnet.key, service)
     return SubnetStatus(phase=SubnetPhase.ACTIVE, gateway=gateway, service_address=service)
 
 
@@ -72,6 +81,18 @@ def overlap(subnet: Subnet, siblings: Sequence[Subnet]) -> Stalls | None:
                 " make it anew with other addresses",
             )
     return None
+
+
+def room_problem(subnet: Subnet, siblings: Sequence[Subnet]) -> Stalls | None:
+    """Return that the other Subnets of the same Network are as many as one can have, or None."""
+    in_use = [each for each in siblings if each.status.phase is not SubnetPhase.ERROR and not each.is_deleting]
+    if len(in_use) < MOST_SUBNETS:
+        return None
+    return Stalls(
+        "TooManySubnets",
+        f"spec.network: Network {subnet.spec.network} has {MOST_SUBNETS} Subnets, as many as one can have;"
+        " delete one of them, or make this one on another Network",
+    )
 
 
 def layout_problem(subnet: Subnet) -> Stalls | None:
