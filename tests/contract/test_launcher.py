@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ import pytest
 from contract.waiting import eventually
 from nephos_agent.launcher.memory import MemoryLauncher
 from nephos_agent.launcher.protocol import Launcher, Unit
-from nephos_agent.launcher.supervisor import SupervisorLauncher
+from nephos_agent.launcher.supervisor import SupervisorLauncher, render
 from nephos_agent.launcher.systemd import BusError, SystemdLauncher
 from nephos_api.errors import TemporaryFault
 
@@ -103,9 +105,15 @@ class Bench:
         return Unit(name, ("/bin/sh", "-c", script, str(self.folder / name), *arguments), "A process of a test")
 
 
+def _answers(path: Path) -> bool:
+    """Tell whether somebody listens there: a socket has its name a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def _wait_for_socket(path: Path) -> None:
     deadline = time.monotonic() + 15
-    while not path.is_socket():
+    while not _answers(path):
         assert time.monotonic() < deadline, "supervisord did not start"
         time.sleep(0.02)
 
@@ -184,6 +192,49 @@ async def test_a_unit_whose_arguments_changed_is_restarted(bench: Bench) -> None
     assert await bench.launcher.units() == {"nephos-test-one"}
 
 
+async def test_a_unit_that_is_restarted_is_away_for_a_moment_only(tmp_path: Path) -> None:
+    process = _start_supervisord(tmp_path)
+    launcher = SupervisorLauncher(tmp_path / "s.sock", tmp_path / "units")
+    note = tmp_path / "note"
+    script = 'trap "date +%s.%N >> $0; exit" TERM; date +%s.%N >> $0; while :; do sleep 0.01; done'
+    for turn in range(4):
+        argv = ("/bin/sh", "-c", script, str(note), str(turn))
+        await launcher.start(Unit("nephos-test-one", argv, "A test's process"))
+        await eventually(lambda turn=turn: _is_long(note, 2 * turn + 1))  # type: ignore[misc]  # why: bound per turn
+    process.terminate()
+    await asyncio.to_thread(process.wait, 20)
+    times = [float(word) for word in _notes(note)]
+    away_s = [start - end for end, start in zip(times[1:-1:2], times[2::2], strict=False)]
+    assert len(away_s) == 3
+    assert median(away_s) < 0.5, "a supervisord looks by itself once a second"
+
+
+async def test_a_unit_that_keeps_failing_is_replaced_all_the_same(tmp_path: Path) -> None:
+    process = _start_supervisord(tmp_path)
+    launcher = SupervisorLauncher(tmp_path / "s.sock", tmp_path / "units")
+    note = tmp_path / "note"
+    for turn in map(str, range(20)):
+        argv = ("/bin/sh", "-c", "echo $1 >> $0; sleep 0.01", str(note), turn)
+        await launcher.start(Unit("nephos-test-one", argv, "A test's process"))
+        await eventually(lambda turn=turn: _says(note, turn))  # type: ignore[misc]  # why: bound per turn
+    process.terminate()
+    await asyncio.to_thread(process.wait, 20)
+
+
+async def test_a_unit_whose_replacement_was_cut_off_is_replaced_the_next_time(tmp_path: Path) -> None:
+    process = _start_supervisord(tmp_path)
+    folder, note = tmp_path / "units", tmp_path / "note"
+    launcher = SupervisorLauncher(tmp_path / "s.sock", folder)
+    argv = ("/bin/sh", "-c", "echo $1 >> $0; exec sleep 60", str(note))
+    await launcher.start(Unit("nephos-test-one", (*argv, "former"), "A test's process"))
+    later = Unit("nephos-test-one", (*argv, "later"), "A test's process")
+    (folder / "nephos-test-one.conf").write_text(render(later))
+    await launcher.start(later)
+    await eventually(lambda: _says(note, "later"))
+    process.terminate()
+    await asyncio.to_thread(process.wait, 20)
+
+
 async def test_a_stopped_unit_is_forgotten_and_can_come_back(bench: Bench) -> None:
     unit = bench.unit()
     await bench.launcher.start(unit)
@@ -214,6 +265,14 @@ async def test_a_signal_reaches_the_process(bench: Bench) -> None:
 
 async def test_a_signal_to_nobody_is_no_error(bench: Bench) -> None:
     await bench.launcher.signal("nephos-test-nobody", signal.SIGHUP)
+
+
+async def _says(note: Path, word: str) -> bool:
+    return word in _notes(note)
+
+
+async def _is_long(note: Path, count: int) -> bool:
+    return len(_notes(note)) == count
 
 
 async def _is(value: Awaitable[int], wanted: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import shlex
+import time
 import xmlrpc.client
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from nephos_api.errors import TemporaryFault
 _SUFFIX: Final = ".conf"
 _RETRIES: Final = 1_000_000  # a program that keeps failing is for its log to show, not for the supervisor to give up on
 _UP: Final = frozenset(getProcessStateDescription(state) for state in RUNNING_STATES)
+_END_TIMEOUT_S: Final = 15.0  # longer than a supervisord waits until it kills what does not heed SIGTERM
+_END_PAUSE_S: Final = 0.01
 _HARMLESS: Final = frozenset({Faults.BAD_NAME, Faults.NOT_RUNNING, Faults.ALREADY_STARTED, Faults.ALREADY_ADDED})
 
 
@@ -35,6 +38,10 @@ def render(unit: Unit) -> str:
         f"startretries={_RETRIES}\n"
         "redirect_stderr=true\n"
     )
+
+
+class _StillRunning(TemporaryFault):
+    """A program that is to be forgotten has not ended, or was started again."""
 
 
 class SupervisorLauncher:
@@ -67,29 +74,44 @@ class SupervisorLauncher:
 
     def _start(self, unit: Unit) -> None:
         path, text = self._path(unit.name), render(unit)
-        is_new = not path.exists() or path.read_text() != text
-        if is_new:
+        if not path.exists() or path.read_text() != text:
             self._folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             partial.write_text(text)
             partial.replace(path)
+        # Not what is written counts, but what runs: an earlier call may have got no further than the file.
+        ((added, changed, _removed),) = self._call("reloadConfig")
+        if unit.name in changed:
+            self._end(unit.name)
+        if unit.name in (*added, *changed):
+            self._call("addProcessGroup", unit.name)
+            return
         information = self._call("getProcessInfo", unit.name)
-        if is_new or information is None:
-            self._replace(unit.name, is_there=information is not None)
-        elif information["statename"] not in _UP:
+        if information and information["statename"] not in _UP:
             self._call("startProcess", unit.name, False)
 
-    def _replace(self, name: str, *, is_there: bool) -> None:
-        self._call("reloadConfig")
-        if is_there:
-            self._call("stopProcessGroup", name, True)
-            self._call("removeProcessGroup", name)
-        self._call("addProcessGroup", name)
-
     def _stop(self, name: str) -> None:
-        self._call("stopProcessGroup", name, True)
-        self._call("removeProcessGroup", name)
+        self._end(name)
         self._path(name).unlink(missing_ok=True)
+
+    def _end(self, name: str) -> None:
+        """Stop the program and have it forgotten.
+
+        One that keeps failing is not stopped while it is down, and may be up again before it is removed. And a
+        supervisord looks for ended children when it wakes, at a question or once a second: to wait within its own call
+        would take that second, in which guests get no answer. So it is asked until it agrees.
+        """
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while True:
+            self._call("stopProcessGroup", name, False)
+            try:
+                self._call("removeProcessGroup", name)
+            except _StillRunning:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_END_PAUSE_S)
+            else:
+                return
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
@@ -102,7 +124,8 @@ class SupervisorLauncher:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode in _HARMLESS:
                 return None
-            raise TemporaryFault(f"the supervisor refuses {method}: {fault.faultString}", reason="Launcher") from fault
+            kind = _StillRunning if fault.faultCode == Faults.STILL_RUNNING else TemporaryFault
+            raise kind(f"the supervisor refuses {method}: {fault.faultString}", reason="Launcher") from fault
         except (OSError, http.client.HTTPException) as error:
             raise TemporaryFault(f"the supervisor does not answer: {error}", reason="Launcher") from error
         finally:
