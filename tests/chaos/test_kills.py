@@ -74,8 +74,7 @@ def test_kills_at_random_moments_cost_nothing_but_time(cloud: Cloud, tenant: Ten
     for name in sorted(churn.alive):
         tenant.wait_phase(name, "Active", timeout_s=120)
     wait_sound(cloud, timeout_s=120)
-    there = {server["metadata"]["name"] for server in tenant.all_of("server")}
-    assert there == churn.alive | set(PAIR)
+    wait_for(lambda: _only(tenant, churn.alive | set(PAIR)), what="the Servers that were not deleted", timeout_s=60)
     assert _processes_of_guests(cloud, placed) == before, "a guest was started again"
     assert between.lost == 0, "pings of a running pair were lost"
     assert outside_in.lost == 0, "pings of a floating IP were lost"
@@ -191,6 +190,12 @@ def _insist(call) -> None:  # type: ignore[no-untyped-def]  # why: any call with
             raise NotYet(str(failure)) from failure
 
     wait_for(probe, what="the API server takes the request", timeout_s=60)
+
+
+def _only(tenant: Tenant, names: set[str]) -> None:
+    there = {server["metadata"]["name"] for server in tenant.all_of("server")}
+    if there != names:
+        raise NotYet(f"there are {sorted(there)}, not {sorted(names)}")
 
 
 def _absent(tenant: Tenant, name: str) -> None:

@@ -28,8 +28,11 @@ class Shell:
     server: str
     key: Path
 
-    def run(self, command: str) -> str:
-        """Return what the command printed. Raises NotYet while ssh does not let us in."""
+    def run(self, command: str, *, timeout_s: float = 60) -> str:
+        """Return what the command printed, once ssh lets us in. Raises FailureError."""
+        return wait_for(lambda: self._try(command), what=f"{command} by ssh in the guest", timeout_s=timeout_s)
+
+    def _try(self, command: str) -> str:
         found = self.tenant.wait_phase(self.server, "Active")
         network = self.tenant.get("network", "blue")
         assert network is not None
@@ -104,7 +107,7 @@ def test_cloud_init_takes_everything_from_our_openstack_data(
         ),
     )
     shell = Shell(cloud, tenant, "deb", key)
-    assert wait_for(lambda: shell.run("hostname"), what="ssh into the guest", timeout_s=BOOT_TIMEOUT_S) == "deb"
+    assert shell.run("hostname", timeout_s=BOOT_TIMEOUT_S) == "deb"
     assert shell.run("cloud-init status --wait >/dev/null; cat /var/tmp/user-data") == "deb"
     assert where in shell.run("sudo cloud-init query subplatform")
     assert shell.run("id -un") == "debian"

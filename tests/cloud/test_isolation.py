@@ -85,7 +85,7 @@ def test_a_guest_reaches_no_host_no_agent_and_no_control_plane(cell: Cell) -> No
     ]
     for target in targets:
         assert cell.guests.run("one", target).status, target
-    assert cell.guests.run("one", f"timeout 3 wget -q -O - {WORLD}").status == 0, "the world is still there"
+    eventually(cell.guests.ask("one", f"timeout 3 wget -q -O - {WORLD}"), what="the world is still there")
 
 
 def test_guests_of_two_projects_with_one_address_read_each_their_own_metadata(cell: Cell) -> None:
@@ -107,18 +107,18 @@ def test_a_header_that_names_another_server_changes_nothing(cell: Cell) -> None:
 
 def test_projects_with_the_same_addresses_never_meet(cell: Cell) -> None:
     assert cell.others.run("three", f"ping -c 2 -W 1 {cell.of('two')}").status, "an address that only the other has"
-    assert cell.guests.run("one", f"ping -c 1 -W 2 {cell.of('two')}").status == 0
+    eventually(cell.guests.ask("one", f"ping -c 1 -W 2 {cell.of('two')}"), what="what only its own network has")
 
 
 def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(cell: Cell) -> None:
     with _hostile_firewall(cell):
         for source, target in (PAIR, PAIR[::-1]):
-            assert cell.guests.run(source, f"ping -c 2 -W 2 {cell.of(target)}").status == 0
-            page = cell.guests.run(source, f"timeout 3 wget -q -O - http://{cell.of(target)}/")
-            assert page.output == target, "kube-proxy's kind of rule sends it elsewhere"
-            world = cell.guests.run(source, f"timeout 3 wget -q -O - {WORLD}")
-            assert world.status == 0, "the provider's bridge is in the host's own namespace"
-        assert cell.guests.run("one", f"timeout 3 wget -q -O - {METADATA}").status == 0
+            eventually(cell.guests.ask(source, f"ping -c 2 -W 2 {cell.of(target)}"), what=f"{target} answers")
+            page = cell.guests.ask(source, f"timeout 3 wget -q -O - http://{cell.of(target)}/")
+            eventually(page, target, what="a page that kube-proxy's kind of rule sends elsewhere")
+            world = cell.guests.ask(source, f"timeout 3 wget -q -O - {WORLD}")
+            eventually(world, what="the world, by the provider's bridge in the host's own namespace")
+        eventually(cell.guests.ask("one", f"timeout 3 wget -q -O - {METADATA}"), what="metadata")
 
 
 @pytest.mark.parametrize("family", ["bridge", "inet"])

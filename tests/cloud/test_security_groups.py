@@ -114,7 +114,7 @@ def test_a_remote_group_means_its_members_of_now(town: Town) -> None:
     town.regroup("front", "app")
     town.regroup("stranger", "closed")
     eventually(town.fetch("front", "back"), "back", what="a member of the remote group")
-    assert town.fetch("stranger", "back")().status
+    eventually_not(town.fetch("stranger", "back"), what="nobody else", timeout_s=CHANGE_BOUND_S)
     town.regroup("stranger", "app")
     eventually(town.fetch("stranger", "back"), "back", what="a new member", timeout_s=CHANGE_BOUND_S)
     town.regroup("front", "closed")

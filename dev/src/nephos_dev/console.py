@@ -18,6 +18,7 @@ _PROMPT_AGAIN = r"[#$] "  # what comes after it is the kernel's: a stall of a bu
 _LOGIN = r"login: $"
 _PASSWORD = r"[Pp]assword: $"  # noqa: S105  # why: what the console asks, not a secret
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SAID_MEANWHILE = re.compile(r"^(?:tiny: |\[ *\d+\.\d{6}\] ).*\n", re.MULTILINE)
 _KNOCK_EVERY_S = 1.0  # QEMU notices within a second that somebody opened the pty; what is typed before is lost
 
 
@@ -27,6 +28,11 @@ class Answer:
 
     status: int
     output: str
+
+
+def printed(shown: str) -> str:
+    """Return what a command printed of what the console showed: kernel and services of `tiny` speak there too."""
+    return _SAID_MEANWHILE.sub("", _ESCAPES.sub("", shown).replace("\r", "")).strip("\n")
 
 
 class Console:
@@ -78,7 +84,7 @@ class Console:
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             message = f"{command!r} did not end in the guest within {timeout_s:g} s; it shows: {self._last_lines()!r}"
             raise FailureError(message) from error
-        return Answer(status=int(status), output=_ESCAPES.sub("", output).replace("\r", "").strip("\n"))
+        return Answer(status=int(status), output=printed(output))
 
     def send_line(self, command: str) -> None:
         """Type a command and don't wait for its end: for those that end the guest."""
