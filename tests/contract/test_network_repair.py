@@ -13,6 +13,7 @@ import pytest
 
 from contract.network_lab import Lab, OneServer, Pair, network, port, resolves
 from contract.waiting import eventually
+from nephos_agent.launcher.protocol import Unit
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.network.linux import driver as linux_driver
 from nephos_agent.network.linux.kernel import Kernel
@@ -125,6 +126,33 @@ async def test_what_somebody_breaks_is_told_and_repaired(pair: Pair, sabotage: t
     await eventually(lambda: resolves(pair.a, "b", "10.10.0.12"))
     await pair.a.run("ip", "addr", "add", "10.10.0.99/24", "dev", "eth0")
     assert not await pair.a.pings("10.10.0.12", "-I", "10.10.0.99")
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["the same driver", "one that was started meanwhile"])
+@pytest.mark.parametrize("domain", ["other.nephos.internal", "former one"])
+async def test_a_process_that_ended_and_could_not_be_started_is_started_by_the_next(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, domain: str, restarts: bool
+) -> None:
+    host, unit = pair.lab.one, network_names("network-1", "nephos").unit
+
+    async def refuse(_unit: Unit) -> None:
+        await host.launcher.stop(unit)
+        raise TemporaryFault("nobody starts anything")
+
+    described = pair.network if domain == "former one" else replace(pair.network, dns_domain=domain)
+    with monkeypatch.context() as patch:
+        patch.setattr(host.launcher, "start", refuse)
+        with pytest.raises(TemporaryFault):
+            await host.driver.apply(replace(pair.network, dns_domain="never.nephos.internal"))
+    if restarts:
+        await host.driver.close()
+        await host.start()
+    await host.driver.apply(described)
+    started, process = host.launcher.processes[unit]
+    assert process.poll() is None
+    (configuration,) = host.settings.run_dir.glob("*/dnsmasq-*.conf")
+    assert f"--conf-file={configuration}" in started.argv
+    assert f"domain={described.dns_domain}\n" in configuration.read_text()
 
 
 async def test_a_namespace_of_another_cloud_is_not_touched(lab: Lab) -> None:

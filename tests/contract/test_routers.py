@@ -31,6 +31,7 @@ from contract.router_lab import (
     running_lab,
 )
 from contract.waiting import eventually
+from nephos_agent.launcher.protocol import Unit
 from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.announce import packet_socket
 from nephos_agent.network.linux.router_kernel import RouterKernel
@@ -248,6 +249,30 @@ async def test_ipv6_is_routed_and_the_router_says_that_it_is_one(router_lab: Lab
     assert not await router_lab.one.driver._run(lambda: worker.plan(both))
     await router_lab.one.driver.apply_router(both)
     assert router_lab.one.launcher.processes == before, "who advertises goes on"
+
+
+async def test_a_sender_of_advertisements_that_could_not_be_started_is_started_by_the_next(
+    router_lab: Lab, internet: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = router_lab.one
+
+    async def refuse(_unit: Unit) -> None:
+        raise TemporaryFault("nobody starts anything")
+
+    subnet = SubnetView(
+        name="six", uid="subnet-1", cidr="fd00:1::/64", gateway="fd00:1::1", service_address="fd00:1::ffff"
+    )
+    six = replace(network(1, port("v1", "10.10.0.11", host)), subnets=(subnet,))
+    described = router(six, gateway=gateway(host))
+    for each in (six, public_network()):
+        await host.driver.apply(each)
+    with monkeypatch.context() as patch:
+        patch.setattr(host.launcher, "start", refuse)
+        with pytest.raises(TemporaryFault):
+            await host.driver.apply_router(described)
+    await host.driver.apply_router(described)
+    _, process = host.launcher.processes[router_names(described.uid, "nephos").unit]
+    assert process.poll() is None
 
 
 @pytest.mark.parametrize("family", IPFamily)

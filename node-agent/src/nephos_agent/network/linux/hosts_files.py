@@ -29,23 +29,30 @@ def remove(run_dir: Path, fact: HostsFile) -> None:
 
 
 def write_configuration(run_dir: Path, fact: Dnsmasq) -> Path:
-    """Write the configuration where it is missing, remove former ones, and return its path."""
+    """Write the configuration where it is missing, and return its path. Former ones stay for who reads them yet."""
     make_folders(run_dir, fact.directory)
     path = run_dir / fact.directory / configuration_file(fact)
     if not path.exists():
         draft = path.with_name(f".{path.name}")
         draft.write_text(fact.config)
         draft.rename(path)
-    for former in path.parent.glob("dnsmasq-*.conf"):
-        if former != path:
-            former.unlink()
     return path
 
 
+def remove_former_configurations(run_dir: Path, fact: Dnsmasq) -> None:
+    """Remove all configurations but that of the process, which was started with it."""
+    for path in (run_dir / fact.directory).glob("dnsmasq-*.conf"):
+        if path.name != configuration_file(fact):
+            path.unlink()
+
+
 def read_configuration(run_dir: Path, directory: str) -> str | None:
-    """Return the configuration that dnsmasq was started with, or None where there is none."""
-    found = sorted((run_dir / directory).glob("dnsmasq-*.conf"))
-    return found[0].read_text() if found else None
+    """Return the configuration that dnsmasq was started with.
+
+    None where there is none, and where a former one is there too: nobody came to see the new one started.
+    """
+    found = tuple((run_dir / directory).glob("dnsmasq-*.conf"))
+    return found[0].read_text() if len(found) == 1 else None
 
 
 def read(run_dir: Path, directory: str, device: str) -> frozenset[HostsFile]:

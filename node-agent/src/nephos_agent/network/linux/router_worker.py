@@ -169,8 +169,11 @@ class RouterWorker:
         started = changes.made(Dnsmasq)
         return hosts_files.write_configuration(self._settings.run_dir, started[0]) if started else None
 
-    def carried_out(self, router: HostRouter) -> None:
-        """Take note that the router is as described, its process too; announce the addresses that are new here."""
+    def carried_out(self, router: HostRouter, process: Dnsmasq | None) -> None:
+        """Take note that the router is as described, and of the process that was started; announce what is new here."""
+        if process:
+            hosts_files.remove_former_configurations(self._settings.run_dir, process)
+            self._pictures[router.uid].learn([process])
         self._announce(router)
         self._described[router.uid] = self._asked_for[router.uid] = router
         self.uids = frozenset(self._pictures)
@@ -257,6 +260,8 @@ class RouterWorker:
         for step in changes.steps:
             picture.forget(step.gone)
             picture.learn(step.made)
+        # It does not run before it was started.
+        picture.forget(changes.made(Dnsmasq))
         for leg in changes.gone(Leg):
             self._owners.pop(leg.device, None)
         self._owners |= {leg.device: router_uid for leg in changes.made(Leg)}

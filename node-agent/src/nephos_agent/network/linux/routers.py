@@ -37,9 +37,8 @@ class Routers:
     async def apply(self, router: HostRouter, worker: RouterWorker) -> None:
         """See ``NetworkDriver.apply_router``."""
         changes = await self._run(lambda: worker.plan(router))
-        if changes:
-            await self._change(router, changes, worker)
-        await self._run(lambda: worker.carried_out(router))
+        started = await self._change(router, changes, worker) if changes else None
+        await self._run(lambda: worker.carried_out(router, started))
 
     async def remove(self, router_uid: str, worker: RouterWorker) -> None:
         """See ``NetworkDriver.remove_router``."""
@@ -51,11 +50,13 @@ class Routers:
         probe = await self._run(lambda: worker.probe(router_uid))
         return await probe.answering(_ANSWER_S) if probe else frozenset()
 
-    async def _change(self, router: HostRouter, changes: RouterPlan, worker: RouterWorker) -> None:
+    async def _change(self, router: HostRouter, changes: RouterPlan, worker: RouterWorker) -> Dnsmasq | None:
         # A process lives in its namespace: the old one ends before the new one starts.
         if changes.made(Dnsmasq) or changes.gone(Dnsmasq):
             await self._launcher.stop(router_names(router.uid, self._settings.namespace_prefix).unit)
         configuration = await self._run(lambda: worker.carry_out(router, changes))
         netns_dir, description = self._settings.netns_dir, "Router advertisements of a Nephos router"
-        for process in changes.made(Dnsmasq):
-            await self._launcher.start(dnsmasq_unit(process, netns_dir, str(configuration), description))
+        started = next(iter(changes.made(Dnsmasq)), None)
+        if started:
+            await self._launcher.start(dnsmasq_unit(started, netns_dir, str(configuration), description))
+        return started

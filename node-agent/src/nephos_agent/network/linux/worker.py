@@ -184,6 +184,7 @@ class Worker:
     def carried_out(self, network_uid: str, dnsmasq: Dnsmasq | None) -> None:
         """Take note that the plan of the last description holds, and of the process that was started."""
         if dnsmasq:
+            hosts_files.remove_former_configurations(self._settings.run_dir, dnsmasq)
             self._picture.add([dnsmasq])
         if network_uid in self._unjudged:
             self._judge_flows(self._planned[network_uid], self._unjudged[network_uid])
@@ -224,6 +225,8 @@ class Worker:
     def _make_so(self, change: Changes) -> bool:
         """Make facts so; tell whether dnsmasq has to look at its files."""
         if change.kind is Dnsmasq:
+            # Whatever ran before, it may have ended by the time that this one cannot be started.
+            self._picture.remove(change.facts)
             return False
         if change.kind is Service:
             self._make_folders(change)
