@@ -124,8 +124,13 @@ async def test_a_host_at_rest_is_woken_by_nobody_and_writes_nothing(
     worker = host.driver._worker
     heard: list[dict[str, Said]] = []
     written: list[Path] = []
-    said = worker.events.said
-    monkeypatch.setattr(worker.events, "said", lambda: heard.append(said()) or heard[-1])
+    listen = worker.events.said
+
+    def said() -> dict[str, Said]:
+        heard.append(listen())
+        return heard[-1]
+
+    monkeypatch.setattr(worker.events, "said", said)
     monkeypatch.setattr(Path, "write_text", lambda path, _text: written.append(path))
     traffic = (
         guests["a"].run("ping", "-i0.02", "-c50", "10.10.0.13"),
