@@ -275,6 +275,32 @@ async def test_a_sender_of_advertisements_that_could_not_be_started_is_started_b
     assert process.poll() is None
 
 
+@pytest.mark.parametrize("ending", ["removed", "disabled", "off this network"])
+async def test_guests_do_not_go_on_sending_ipv6_to_a_router_that_is_none_any_more(router_lab: Lab, ending: str) -> None:
+    host = router_lab.one
+    one, two = (_one_port_network(number, host, "allow-all", is_ipv6=True) for number in (1, 2))
+    for each in (one, two):
+        await host.driver.apply(each)
+    guests = [await host.boot(each, each.ports[0]) for each in (one, two)]
+    both = router(one, two)
+    await host.driver.apply_router(both)
+    for guest in guests:
+        await eventually(partial(_has_default_route, guest), timeout_s=15)
+    match ending:
+        case "removed":
+            await host.driver.remove_router(both.uid)
+        case "disabled":
+            await host.driver.apply_router(replace(both, is_enabled=False))
+        case _:
+            await host.driver.apply_router(router(two))
+
+    async def is_told() -> bool:
+        return not await _has_default_route(guests[0])
+
+    await eventually(is_told)
+    assert await _has_default_route(guests[1]) == (ending == "off this network")
+
+
 @pytest.mark.parametrize("family", IPFamily)
 async def test_nobody_outside_passes_for_somebody_inside_or_for_a_dhcp_server(
     router_lab: Lab, internet: Outside, family: IPFamily

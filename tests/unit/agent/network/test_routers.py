@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nephos_agent.network.facts import Dnsmasq, GuardElement, Key
 from nephos_agent.network.filters import uplink_tables
-from nephos_agent.network.linux.announce import advertisement, answered, arp_frame
+from nephos_agent.network.linux.announce import advertisement, answered, arp_frame, farewell
 from nephos_agent.network.model import HostFloatingIP, HostRouter, RouterGateway, RouterLeg, RouterNeighbour
 from nephos_agent.network.router import advertiser as router_advertiser
 from nephos_agent.network.router import nat as router_nat
@@ -32,7 +33,7 @@ from nephos_agent.network.router.facts import (
     RoutingRule,
     Transit,
 )
-from nephos_agent.network.router.names import leg_mac, outside_mac, router_names
+from nephos_agent.network.router.names import inner_name, leg_mac, outside_mac, router_names
 from nephos_agent.network.router.plan import RouterPlan, keeping, plan
 from nephos_agent.network.router.sources import behind
 from nephos_api.resources.network import HostRoute, IPv6Mode
@@ -96,6 +97,18 @@ def test_advertisements_are_sent_for_ipv6_alone() -> None:
     assert router_advertiser.configuration(replace(ROUTER, is_enabled=False)) is None
     ipv4 = replace(ROUTER, legs=tuple(leg for leg in ROUTER.legs if ":" not in leg.cidr))
     assert router_advertiser.configuration(ipv4) is None
+
+
+def test_where_it_is_advertised_is_read_from_what_the_process_is_told() -> None:
+    told = router_advertiser.configuration(ROUTER) or ""
+    assert router_advertiser.interfaces(told) == {
+        inner_name(uid, is_outside=False) for uid in ("network-1", "network-2")
+    }
+
+
+def test_a_farewell_advertises_nothing_for_no_time() -> None:
+    kind, code, _checksum, _hops, flags, lifetime_s = struct.unpack("!BBHBBH8x", farewell())
+    assert (kind, code, flags, lifetime_s) == (134, 0, 0, 0)
 
 
 def test_translations_are_these_elements_and_are_read_as_they_were_written() -> None:

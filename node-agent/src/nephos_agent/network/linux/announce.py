@@ -2,6 +2,7 @@
 
 Gratuitous ARP (RFC 5227, 3) and unsolicited neighbour advertisements (RFC 4861, 7.2.6) correct what routers and
 switches outside remember of an address that moved; an ARP probe (RFC 5227, 2.1.1) asks whether anybody answers for one.
+A last router advertisement tells guests that a router is none any more.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _ARP_REQUEST: Final = 1
 _ARP_REPLY: Final = 2
 _MINIMUM_BYTES: Final = 60
 _ALL_NODES: Final = "ff02::1"
+_ROUTER_ADVERTISEMENT: Final = 134
 _ADVERTISEMENT: Final = 136
 _OVERRIDE_ROUTER: Final = 0xA000_0000
 """Flags of an advertisement: it comes from a router, and replaces what was known."""
@@ -70,6 +72,11 @@ def advertisement(address: str, mac: str) -> bytes:
     return head + socket.inet_pton(socket.AF_INET6, address) + struct.pack("!BB6s", _TARGET_LINK_LAYER, 1, _mac(mac))
 
 
+def farewell() -> bytes:
+    """Return the body of a router advertisement with a lifetime of 0, which says nothing else (RFC 4861, 6.2.5)."""
+    return struct.pack("!BBHBBHII", _ROUTER_ADVERTISEMENT, 0, 0, 0, 0, 0, 0, 0)
+
+
 def announce(device: str, mac: str, addresses: Iterable[str]) -> None:
     """Tell everybody behind the device, which is in the calling thread's namespace, who has the addresses now."""
     told = tuple(addresses)
@@ -79,10 +86,26 @@ def announce(device: str, mac: str, addresses: Iterable[str]) -> None:
                 ethernet.send(arp_frame(_ARP_REQUEST, mac, address, _NO_MAC, address))
     ipv6 = [address for address in told if is_ipv6(address)]
     if ipv6:
-        with socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6) as raw:
-            raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOP_LIMIT)
+        with _icmpv6_socket() as raw:
             for address in ipv6 * _REPEATS:
-                raw.sendto(advertisement(address, mac), (_ALL_NODES, 0, 0, socket.if_nametoindex(device)))
+                _tell_all(raw, device, advertisement(address, mac))
+
+
+def withdraw(devices: Iterable[str]) -> None:
+    """Tell everybody behind the devices, which are in the calling thread's namespace, that here is no router."""
+    with _icmpv6_socket() as raw:
+        for device in tuple(devices) * _REPEATS:
+            _tell_all(raw, device, farewell())
+
+
+def _icmpv6_socket() -> socket.socket:
+    opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
+    opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOP_LIMIT)
+    return opened
+
+
+def _tell_all(raw: socket.socket, device: str, body: bytes) -> None:
+    raw.sendto(body, (_ALL_NODES, 0, 0, socket.if_nametoindex(device)))
 
 
 def packet_socket(device: str) -> socket.socket:

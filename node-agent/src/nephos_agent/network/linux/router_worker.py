@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from nephos_agent.network.linux.router_space import opened
 from nephos_agent.network.linux.said import LinkEvent, Said
 from nephos_agent.network.model import HostRouter
 from nephos_agent.network.names import network_names
+from nephos_agent.network.router.advertiser import interfaces
 from nephos_agent.network.router.desired import floating_ips, neighbour_facts, router_facts
 from nephos_agent.network.router.facts import Address, Leg, RouterFact, RouterSpace, Transit
 from nephos_agent.network.router.names import (
@@ -158,6 +160,9 @@ class RouterWorker:
 
     def carry_out(self, router: HostRouter, changes: RouterPlan) -> Path | None:
         """Make the changes; return the configuration of a process to start. A failure makes the picture stale."""
+        advertisers = changes.made(Dnsmasq)
+        if advertisers or changes.gone(Dnsmasq):
+            self._withdraw(router.uid, advertisers)
         try:
             self._routers.carry_out(router.uid, changes)
             self._listen(router.uid)
@@ -166,8 +171,7 @@ class RouterWorker:
             raise
         self._learn(router.uid, changes)
         self._untold.setdefault(router.uid, set()).update(self._new_outside(router.uid, changes))
-        started = changes.made(Dnsmasq)
-        return hosts_files.write_configuration(self._settings.run_dir, started[0]) if started else None
+        return hosts_files.write_configuration(self._settings.run_dir, advertisers[0]) if advertisers else None
 
     def carried_out(self, router: HostRouter, process: Dnsmasq | None) -> None:
         """Take note that the router is as described, and of the process that was started; announce what is new here."""
@@ -180,6 +184,7 @@ class RouterWorker:
 
     def remove(self, router_uid: str) -> None:
         """Remove all of the router, its process apart, which has to be stopped before."""
+        self._withdraw(router_uid, ())
         picture = self._pictures.get(router_uid, RouterPicture())
         elements = (fact for fact in picture.own.values() if isinstance(fact, GuardElement))
         self._routers.remove(router_uid, picture.legs(), elements)
@@ -290,6 +295,20 @@ class RouterWorker:
         except OSError:
             self._untold[router.uid] = untold
             raise
+
+    def _withdraw(self, router_uid: str, advertisers: Iterable[Dnsmasq]) -> None:
+        """Tell guests of the router's that it is no way out, where nobody is going to say that it is.
+
+        Who does not hear it (a leg may be gone already) finds out when the last advertisement expires.
+        """
+        found = self._pictures.get(router_uid, RouterPicture()).own.values()
+        before, after = (
+            {device for fact in facts if isinstance(fact, Dnsmasq) for device in interfaces(fact.config)}
+            for facts in (found, advertisers)
+        )
+        if before - after:
+            with contextlib.suppress(OSError), opened(self._routers.path(router_uid)) as space:
+                space.run(lambda: linux_announce.withdraw(before - after))
 
     def _is_port(self, leg: Leg) -> bool:
         link, bridge = self._kernel.tenants.get(leg.device), self._kernel.tenants.get(leg.bridge)

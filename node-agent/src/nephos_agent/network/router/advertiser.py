@@ -15,6 +15,7 @@ from nephos_agent.network.router.names import inner_name
 from nephos_api.resources.network import IPv6Mode
 
 INTERVAL_S: Final = 60
+_INTERFACE: Final = "interface="
 LIFETIME_S: Final = 1800
 """RFC 4861's own: guests keep their way out through long repairs."""
 
@@ -41,10 +42,16 @@ def configuration(router: HostRouter) -> str | None:
     ]
     for network_uid in sorted({leg.network_uid for leg in legs}):
         device = inner_name(network_uid, is_outside=False)
-        lines.append(f"interface={device}")
+        lines.append(f"{_INTERFACE}{device}")
         lines.append(f"ra-param={device},mtu:{mtus[network_uid]},{INTERVAL_S},{LIFETIME_S}")
     lines += [_range(leg) for leg in sorted(legs, key=lambda leg: leg.subnet_uid)]
     return "\n".join(lines) + "\n"
+
+
+def interfaces(configuration: str) -> frozenset[str]:
+    """Return the interfaces of the router's that such a configuration advertises on."""
+    lines = configuration.splitlines()
+    return frozenset(line.removeprefix(_INTERFACE) for line in lines if line.startswith(_INTERFACE))
 
 
 def _range(leg: RouterLeg) -> str:
