@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.network_lab import PROVIDER_BRIDGE, Host, Lab, inside, network, port
+from contract.guest_sockets import datagrams
+from contract.network_lab import PROVIDER_BRIDGE, Guest, Host, Lab, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -32,11 +33,19 @@ from contract.router_lab import (
 from contract.waiting import eventually
 from nephos_agent.network.linux.abilities import probe
 from nephos_agent.network.memory import MemoryNetwork
-from nephos_agent.network.model import PortAddress, ProviderSegment, RouterGateway
+from nephos_agent.network.model import (
+    HostSecurityGroup,
+    PortAddress,
+    ProviderSegment,
+    RouterGateway,
+    SecurityRule,
+)
 from nephos_agent.network.names import network_names
 from nephos_agent.network.protocol import NetworkDriver
+from nephos_agent.network.router.names import leg_mac
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.network import SegmentType
+from nephos_api.resources.security_group import Direction, IPFamily
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 A, B, D = "10.10.0.11", "10.20.0.12", "10.20.0.14"
@@ -206,6 +215,43 @@ async def test_a_server_directly_on_a_providers_network_meets_who_is_there(route
     await router_lab.one.start()
     worker = router_lab.one.driver._worker
     assert not await router_lab.one.driver._run(lambda: worker.plan(there))
+
+
+async def test_nobody_outside_passes_for_a_member_of_a_group(router_lab: Lab, internet: Outside) -> None:
+    """Neither by a member's address nor by its MAC, nor by having somebody else hear of it first."""
+    host = router_lab.one
+    friends = SecurityRule(Direction.INGRESS, IPFamily.IPV4, remote_group="allow-all")
+    shy = HostSecurityGroup("shy", frozenset({friends, SecurityRule(Direction.EGRESS, IPFamily.IPV4, protocol=1)}))
+    ports = tuple(
+        replace(port(name, address, on, groups=(group,)), addresses=(PortAddress(address, "subnet-public4", 24),))
+        for name, address, on, group in (
+            ("p", "203.0.113.51", host, "shy"),
+            ("q", "203.0.113.52", host, "allow-all"),
+            ("r", "203.0.113.53", router_lab.two, "allow-all"),
+        )
+    )
+    there = replace(public_network(), ports=ports)
+    there = replace(there, security_groups=(*there.security_groups, shy))
+    p, q = [await host.boot(there, each) for each in ports[:2]]
+    for guest, each in ((p, ports[0]), (q, ports[1])):
+        await guest.run("ip", "addr", "add", f"{each.addresses[0].address}/24", "dev", "eth0")
+    receiver = datagrams(p, "203.0.113.51", 53)
+    assert await datagrams(q, "203.0.113.52", 4000).reaches(receiver)
+    assert await p.pings(INTERNET)
+    stranger = Guest(internet.namespace, host.folder, "")
+    host.guests.append(stranger)
+    for address in ("203.0.113.52", "203.0.113.53"):
+        await internet.run("ip", "addr", "add", f"{address}/32", "dev", "br-pub")
+        sender = datagrams(stranger, address, 4000)
+        for mac in (p.mac, leg_mac("router-1", PUBLIC), p.mac):
+            await internet.run("ip", "neigh", "replace", "203.0.113.51", "lladdr", mac, "dev", "br-pub")
+            assert not await sender.reaches(receiver)
+    allowed = replace(shy, rules=shy.rules | {SecurityRule(Direction.INGRESS, IPFamily.IPV4, 17, 53)})
+    await host.driver.apply(replace(there, security_groups=(*there.security_groups[:-1], allowed)))
+    assert await sender.reaches(receiver)
+    assert await receiver.reaches(sender)
+    await host.driver.apply(there)
+    assert not await sender.reaches(receiver, b"cut")
 
 
 async def test_the_service_of_a_providers_network_stays_on_its_host(router_lab: Lab, internet: Outside) -> None:

@@ -27,11 +27,13 @@ from nephos_agent.network.facts import (
 )
 from nephos_agent.network.filters.desired import (
     attachment,
+    client_elements,
     member_elements,
     network_filters,
     policy_filters,
     port_filters,
     shared_addresses,
+    uplink_filters,
 )
 from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_agent.network.names import NetworkNames, network_names, tap_name
@@ -155,7 +157,7 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     if network.provider is not None:
         segment = network.provider
         uplink = Uplink(names.uplink, network.uid, names.bridge, segment.physical_network, segment.vlan_id, network.mtu)
-        result += [uplink, *attachment(names.uplink, names.bridge, "from_uplink")]
+        result += [uplink, *uplink_filters(names)]
     if dnsmasq.is_needed(network):
         config = dnsmasq.configuration(network, names, context.run_dir)
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))
@@ -192,6 +194,7 @@ def _local_port_facts(
     tap = tap_name(port.uid)
     result: set[Fact] = {
         *port_filters(port, network_uid, names.bridge),
+        *client_elements(port, names),
         *_shared_port_facts(port, network_uid, dns_domain, names),
         *limit_facts(port, is_open=is_open),
     }

@@ -303,6 +303,19 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
         [Stage.SOURCE, Stage.UPLINK, Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION],
         None,
     ),
+    "a member of the group that comes by the provider's network": (
+        cloud(port("p", "public", "h1", "203.0.113.20"), port("q", "public", "h2", "203.0.113.21")),
+        ask("demo/q", "demo/p"),
+        [
+            Stage.SOURCE,
+            Stage.SOURCE_FILTER,
+            Stage.UPLINK,
+            Stage.BRIDGE,
+            Stage.DESTINATION_FILTER,
+            Stage.DESTINATION,
+        ],
+        Stage.DESTINATION_FILTER,
+    ),
 }
 
 

@@ -31,9 +31,16 @@ def network_filters(names: NetworkNames) -> frozenset[GuardElement]:
         {
             GuardElement(names.bridge, GuardSet.NETWORK),
             GuardElement(names.bridge, GuardSet.SERVICE, (names.service_mac,)),
+            GuardElement(names.service, GuardSet.SERVING),
             *attachment(names.service, names.bridge, "from_service"),
         }
     )
+
+
+def uplink_filters(names: NetworkNames) -> frozenset[GuardElement]:
+    """Return what the way to a network of the provider's needs."""
+    known = GuardElement(names.uplink, GuardSet.UPLINK)
+    return attachment(names.uplink, names.bridge, "from_uplink") | {known}
 
 
 def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[GuardElement]:
@@ -57,6 +64,12 @@ def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[Gua
             *_pair_elements(port.address_pairs, tap, policy),
         }
     )
+
+
+def client_elements(port: HostPort, names: NetworkNames) -> Iterator[GuardElement]:
+    """Yield as whom a port on this host may ask for addresses."""
+    for mac in {port.mac, *(pair.mac for pair in port.address_pairs)}:
+        yield GuardElement(names.service, GuardSet.CLIENT, (mac,))
 
 
 def member_elements(port: HostPort, network_uid: str, bridge: str) -> Iterator[GuardElement]:

@@ -35,7 +35,9 @@ _BRIDGE_SETS: Final = frozenset(
     }
 )
 _BRIDGE_COUNTERS: Final = _BRIDGE_SETS & DROP_COUNTERS
-_BY_DEVICE_NUMBER: Final = frozenset({GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED})
+_BY_DEVICE_NUMBER: Final = frozenset(
+    {GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED, GuardSet.UPLINK, GuardSet.SERVING}
+)
 _FAMILIES: Final = {family.value.lower(): family.value for family in IPFamily}
 _POLICY_SHIFT: Final = 16
 _LOWER_HALF: Final = 0xFFFF
@@ -144,10 +146,17 @@ def _flow_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any]:
             return {"concat": [numbering.networks.number(device), rest[0]]}, None
         case GuardSet.MEMBER_IPV4 | GuardSet.MEMBER_IPV6:
             return {"concat": [numbering.networks.number(device), rest[0]]}, _policy_number(rest[1], numbering)
-        case GuardSet.REFUSED_EGRESS | GuardSet.REFUSED_INGRESS | GuardSet.CROWDED:
+        case GuardSet.CLIENT:
+            return {"concat": [numbering.devices.number(device), rest[0], _mac_number(rest[0])]}, None
+        case name if name in _BY_DEVICE_NUMBER:
             return numbering.devices.number(device), None
         case _:
             return {"concat": _rule_to_json(element, numbering)}, None
+
+
+def _mac_number(mac: str) -> str:
+    """Return a MAC where nft knows of no field."""
+    return f"0x{mac.replace(':', '')}"
 
 
 def _mark(device: str, policy: str, numbering: Numbering) -> int:
@@ -250,6 +259,11 @@ def _service(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
     return GuardElement(numbering.networks.name(zone), name, (mac,))
 
 
+def _client(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
+    number, mac, _same = value["concat"]
+    return GuardElement(numbering.devices.name(number), name, (mac,))
+
+
 def _sender(name: GuardSet, value: Any, _numbering: Numbering) -> GuardElement:
     device, mac, *addresses = value["concat"]
     match name:
@@ -316,6 +330,7 @@ _READERS: Final[dict[GuardSet, Callable[[GuardSet, Any, Numbering], GuardElement
     GuardSet.POLICY: _policy,
     GuardSet.ZONE: _zone,
     GuardSet.SERVICE: _service,
+    GuardSet.CLIENT: _client,
     GuardSet.MEMBER_IPV4: _member,
     GuardSet.MEMBER_IPV6: _member,
     GuardSet.SHARED_IPV4: _shared,
