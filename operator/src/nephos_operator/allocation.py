@@ -191,7 +191,7 @@ def _one_of(candidates: Sequence[Subnet], port: Key, book: AddressBook, mac: str
                 return held
             problem = held
         elif (address := book.reserve_next(subnet, port)) is not None:
-            return _allocation(subnet, address)
+            return allocation_of(subnet, address)
     names = ", ".join(subnet.metadata.name for subnet in candidates)
     return problem or Waits("NoFreeAddress", f"waits for a free address: all those of Subnet {names} are in use")
 
@@ -206,12 +206,13 @@ def _automatic(subnet: Subnet, port: Key, book: AddressBook, mac: str) -> Alloca
 
 def _reserve(subnet: Subnet, port: Key, field: str, address: str, book: AddressBook) -> Allocation | Waits:
     if book.reserve(subnet, port, address):
-        return _allocation(subnet, str(ip_address(address)))
+        return allocation_of(subnet, str(ip_address(address)))
     holders = named_holders(book.holders(subnet.uid, address) - {port}, port.namespace)
     return Waits("AddressInUse", f"waits for {address}, which {field} asks for: {holders} has it")
 
 
-def _allocation(subnet: Subnet, address: str) -> Allocation:
+def allocation_of(subnet: Subnet, address: str) -> Allocation:
+    """Return what the holder of that address of the Subnet says of it."""
     return Allocation(
         subnet=subnet.metadata.name,
         subnet_uid=subnet.uid,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Network, Port, Router, Server
 from nephos_operator.precedence import winner
-from nephos_operator.references import usable
+from nephos_operator.usable import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
 from nephos_operator.wording import joined
 

@@ -21,7 +21,7 @@ from nephos_api.resources import (
 )
 from nephos_operator import quota
 from nephos_operator.precedence import rank
-from nephos_operator.references import active_project
+from nephos_operator.usable import active_project
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:

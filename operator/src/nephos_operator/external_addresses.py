@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from nephos_api.metadata import Key
 from nephos_api.resources import Network, Subnet
 from nephos_api.resources.port import Allocation
-from nephos_operator.addressing import AddressBook, network_of
-from nephos_operator.allocation import address_problem, outside_pools, subnet_of
+from nephos_operator.addressing import AddressBook
+from nephos_operator.allocation import address_problem, allocation_of, outside_pools, subnet_of
 from nephos_operator.claims import named_holders
-from nephos_operator.references import coming_subnets
+from nephos_operator.networks_named import coming_subnets
 from nephos_operator.verdict import Stalls, Waits
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def reserve(holder: Key, address: str, subnets: Sequence[Subnet], book: AddressB
     subnet = subnet_of(address, subnets)
     if subnet is None or not book.reserve(subnet, holder, address):
         return None
-    return _allocation(subnet, address)
+    return allocation_of(subnet, address)
 
 
 def one_of(holder: Key, subnets: Sequence[Subnet], book: AddressBook) -> Allocation | Waits:
     """Reserve an address of the first of the Subnets that has a free one in its pools."""
     for subnet in subnets:
         if (address := book.reserve_next(subnet, holder)) is not None:
-            return _allocation(subnet, address)
+            return allocation_of(subnet, address)
     names = ", ".join(subnet.metadata.name for subnet in subnets)
     return Waits("NoFreeAddress", f"waits for a free address: all those of the pools of Subnet {names} are in use")
 
@@ -59,12 +59,3 @@ def pool_problem(field: str, address: str, subnets: Sequence[Subnet]) -> Stalls 
         return problem
     subnet = subnet_of(address, subnets)
     return outside_pools(field, address, subnet) if subnet is not None else None
-
-
-def _allocation(subnet: Subnet, address: str) -> Allocation:
-    return Allocation(
-        subnet=subnet.metadata.name,
-        subnet_uid=subnet.uid,
-        address=address,
-        prefix_length=network_of(subnet.spec).prefixlen,
-    )

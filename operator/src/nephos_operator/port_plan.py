@@ -12,8 +12,8 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_operator.addressing import AddressBook
 from nephos_operator.allocation import allocate, completed
 from nephos_operator.claims import better_claimant, named_holders
+from nephos_operator.networks_named import active_subnets, pinned_network, settled_subnets, shared_network
 from nephos_operator.precedence import winner
-from nephos_operator.references import active_subnets, pinned_network, settled_subnets, shared_network
 from nephos_operator.security_groups import Groups, port_groups
 from nephos_operator.store import Store
 from nephos_operator.verdict import Problem, Stalls, Waits

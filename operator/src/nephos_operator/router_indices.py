@@ -10,8 +10,8 @@ from nephos_api.conditions import ConditionStatus, ConditionType
 from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Router
 from nephos_operator.claims import held_addresses
+from nephos_operator.networks_named import network_places
 from nephos_operator.quota import beyond_quota
-from nephos_operator.references import network_places
 from nephos_operator.table import Index
 
 _ADDRESS_WANTED: Final = frozenset({"AddressInUse", "NoFreeAddress"})

@@ -11,7 +11,7 @@ from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Router, Subnet
 from nephos_api.resources.router import MOST_LEGS, RouterLeg
 from nephos_api.resources.subnet import SubnetPhase
-from nephos_operator.references import usable
+from nephos_operator.usable import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from nephos_operator.addressing import AddressBook, network_of
 from nephos_operator.allocation import choice_problem
 from nephos_operator.claims import better_claimant
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, reserve
-from nephos_operator.references import active_subnets, named_network
+from nephos_operator.networks_named import active_subnets, named_network
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 if TYPE_CHECKING:

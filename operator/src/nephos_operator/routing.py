@@ -15,11 +15,11 @@ from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.claims import held_macs
 from nephos_operator.host_release import has_let_go
 from nephos_operator.kinds import Namespace
+from nephos_operator.networks_named import pinned_network_key
 from nephos_operator.port_state import can_be_bound
 from nephos_operator.quota import COUNTED_KINDS, rule_count
 from nephos_operator.reconcilers.network import underlay_mtu
 from nephos_operator.reconcilers.server_action import FINISHED
-from nephos_operator.references import pinned_network_key
 from nephos_operator.security_groups import DEFAULT
 from nephos_operator.store import Change, Store
 

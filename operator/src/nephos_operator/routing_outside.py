@@ -11,7 +11,7 @@ from nephos_api.resources.network import NetworkPhase
 from nephos_operator.changes import Rule, facts, keys
 from nephos_operator.claims import claimants, held_addresses, identifier_claimants
 from nephos_operator.gateways import is_in_service
-from nephos_operator.references import pinned_network_key
+from nephos_operator.networks_named import pinned_network_key
 from nephos_operator.router_indices import external_keys, targets
 from nephos_operator.store import Change, Store
 

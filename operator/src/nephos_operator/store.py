@@ -25,8 +25,9 @@ from nephos_api.resources import (
 )
 from nephos_operator.claims import held_addresses, held_macs
 from nephos_operator.kinds import Namespace
+from nephos_operator.networks_named import network_places
 from nephos_operator.quota import beyond_quota
-from nephos_operator.references import interface_keys, missing_interfaces, network_places, referenced_keys
+from nephos_operator.references import interface_keys, missing_interfaces, referenced_keys
 from nephos_operator.router_indices import FLOATING_IP_INDICES, ROUTER_INDICES
 from nephos_operator.security_groups import group_keys
 from nephos_operator.table import Index, Table, version

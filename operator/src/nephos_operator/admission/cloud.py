@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
-from nephos_api.metadata import Key
+from nephos_api.metadata import Key, Resource
+from nephos_operator import quota
 from nephos_operator.addressing import AddressBook
+from nephos_operator.quota import Amounts
 from nephos_operator.store import Store
 from nephos_operator.verdict import Problem
 
@@ -19,6 +22,8 @@ class Cloud:
     store: Store
     addresses: AddressBook
 
+
+_NOTHING: Final[Amounts] = MappingProxyType({})
 
 Rule = Callable[[Any, Cloud], str | None]
 """The object that is asked for, the cloud as it is: a sentence that refuses, or None."""
@@ -38,3 +43,13 @@ def terminating(keys: Iterable[tuple[str, Key]], cloud: Cloud) -> str | None:
                 f"{field}: {key} is being deleted and takes no new references; name another, or wait until it is gone"
             )
     return None
+
+
+def quota_refusal(resource: Resource, asked: Amounts, cloud: Cloud, *, besides: Amounts = _NOTHING) -> str | None:
+    """Refuse what would be more than the object's project may have; ``besides``: what it uses that nobody sums up."""
+    namespace = resource.metadata.namespace or ""
+    project = cloud.store.projects.get(namespace)
+    if project is None:
+        return None
+    used = {**quota.usage(namespace, cloud.store), **besides}
+    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))

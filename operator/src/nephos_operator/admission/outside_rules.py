@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from nephos_api.metadata import Key
 from nephos_api.resources import FloatingIP, Network, Router, Subnet
-from nephos_operator import quota
 from nephos_operator.addressing import network_of
-from nephos_operator.admission.cloud import Cloud, sentence, terminating
+from nephos_operator.admission.cloud import Cloud, quota_refusal, sentence, terminating
 from nephos_operator.allocation import choice_problem, subnet_of
 from nephos_operator.bindings import fixed_address_problem, target_ports
 from nephos_operator.claims import held_addresses, named_holders
 from nephos_operator.external_addresses import is_coming, pool_problem
-from nephos_operator.references import active_subnets
+from nephos_operator.networks_named import active_subnets
 from nephos_operator.router_indices import external_keys, targets
 from nephos_operator.router_legs import plan_legs, route_problem
 from nephos_operator.router_outside import external_network
@@ -65,11 +64,7 @@ def router_legs(router: Router, cloud: Cloud) -> str | None:
 
 def router_routes(router: Router, cloud: Cloud) -> str | None:
     """Refuse more extra routes than the project may have."""
-    project = cloud.store.projects.get(router.metadata.namespace or "")
-    if project is None:
-        return None
-    asked = {"routes_per_router": len(router.spec.routes)}
-    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, {}, asked))
+    return quota_refusal(router, {"routes_per_router": len(router.spec.routes)}, cloud)
 
 
 def floating_ip_references(floating_ip: FloatingIP, cloud: Cloud) -> str | None:

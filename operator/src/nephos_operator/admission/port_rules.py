@@ -10,11 +10,11 @@ from nephos_api.metadata import Key, Resource
 from nephos_api.resources import Network, Port, SecurityGroup, Server
 from nephos_api.resources.server import NetworkInterface
 from nephos_operator import quota
-from nephos_operator.admission.cloud import Cloud, sentence, terminating
+from nephos_operator.admission.cloud import Cloud, quota_refusal, sentence, terminating
 from nephos_operator.allocation import automatic_problem, choice_problem, subnet_of
 from nephos_operator.claims import named_holders
+from nephos_operator.networks_named import active_subnets, coming_subnets, network_places, shared_network
 from nephos_operator.port_plan import guest_problem
-from nephos_operator.references import active_subnets, coming_subnets, network_places, shared_network
 from nephos_operator.security_groups import group_names, group_places
 from nephos_operator.verdict import Stalls
 
@@ -31,7 +31,7 @@ def server_groups(server: Server, cloud: Cloud) -> str | None:
 
 def server_ports(server: Server, cloud: Cloud) -> str | None:
     """Refuse more NICs than the project may have Ports."""
-    return _over(server, {"ports": port_count(_new_interfaces(server, cloud))}, cloud)
+    return quota_refusal(server, {"ports": port_count(_new_interfaces(server, cloud))}, cloud)
 
 
 def port_count(interfaces: Iterable[NetworkInterface]) -> int:
@@ -66,16 +66,7 @@ def group_rules(group: SecurityGroup, cloud: Cloud) -> str | None:
     """Refuse more rules than the project may have."""
     held = cloud.store.security_groups.find(group.key)
     more = quota.rule_count(group) - (quota.rule_count(held) if held else 0)
-    return _over(group, {"security_group_rules": max(more, 0)}, cloud)
-
-
-def _over(resource: Resource, asked: quota.Amounts, cloud: Cloud) -> str | None:
-    namespace = resource.metadata.namespace or ""
-    project = cloud.store.projects.get(namespace)
-    if project is None:
-        return None
-    used = quota.usage(namespace, cloud.store)
-    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))
+    return quota_refusal(group, {"security_group_rules": max(more, 0)}, cloud)
 
 
 def _new_interfaces(server: Server, cloud: Cloud) -> list[NetworkInterface]:

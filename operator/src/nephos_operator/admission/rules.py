@@ -12,7 +12,7 @@ from nephos_api.resources import Image, SecurityGroup, Server, ServerAction, Sub
 from nephos_api.resources.image import ImagePhase
 from nephos_operator import quota
 from nephos_operator.admission import outside_rules, port_rules
-from nephos_operator.admission.cloud import Cloud, Rule, sentence, terminating
+from nephos_operator.admission.cloud import Cloud, Rule, quota_refusal, sentence, terminating
 from nephos_operator.reconcilers.subnet import layout_problem, overlap, room_problem
 from nephos_operator.references import contradiction
 
@@ -37,32 +37,27 @@ def _asks_nothing_new(resource: Resource, cloud: Cloud) -> bool:
 
 
 def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
-    namespace = resource.metadata.namespace or ""
-    project = cloud.store.projects.get(namespace)
     field = quota.COUNTED_KINDS.get(resource.info.kind)
-    if project is None or field is None:
+    if field is None:
         return None
     asked = {field: 1}
-    used = quota.usage(namespace, cloud.store)
+    besides: dict[str, int] = {}
     if isinstance(resource, Server):
         asked["ports"] = port_rules.port_count(resource.spec.networks)
         asked["metadata_items"] = len(resource.spec.metadata)
         if (flavor := cloud.store.flavors.get(resource.spec.flavor)) is not None:
             asked |= {"cores": flavor.spec.vcpus, "ram_mib": flavor.spec.memory_mib}
         if resource.spec.server_group:
+            group = (resource.metadata.namespace, resource.spec.server_group)
             asked["server_group_members"] = 1
-            used["server_group_members"] = cloud.store.servers.count("group", (namespace, resource.spec.server_group))
+            besides["server_group_members"] = cloud.store.servers.count("group", group)
     if isinstance(resource, SecurityGroup):
         asked["security_group_rules"] = quota.rule_count(resource)
-    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))
+    return quota_refusal(resource, asked, cloud, besides=besides)
 
 
 def _metadata_items(server: Server, cloud: Cloud) -> str | None:
-    project = cloud.store.projects.get(server.metadata.namespace or "")
-    if project is None:
-        return None
-    asked = {"metadata_items": len(server.spec.metadata)}
-    return sentence(quota.exceeded(project.metadata.name, project.spec.quota, {}, asked))
+    return quota_refusal(server, {"metadata_items": len(server.spec.metadata)}, cloud)
 
 
 def _server_references(server: Server, cloud: Cloud) -> str | None:

@@ -19,8 +19,8 @@ from nephos_operator.context import Context, release_finalizer
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, pool_problem, reserve
 from nephos_operator.handover import taken_back
 from nephos_operator.host_release import absence, seconds_until_free
+from nephos_operator.networks_named import active_subnets
 from nephos_operator.reconcilers.life import live
-from nephos_operator.references import active_subnets
 from nephos_operator.router_indices import external_keys
 from nephos_operator.router_outside import external_network
 from nephos_operator.statuses import outcome, ready, tell, told, write

@@ -21,10 +21,10 @@ from nephos_operator import counted
 from nephos_operator.addressing import ipv6_mode
 from nephos_operator.context import Context
 from nephos_operator.identifiers import identifier
+from nephos_operator.networks_named import active_subnets
 from nephos_operator.provider import PROVIDER_MTU, offer_problem, segment_problem
 from nephos_operator.reconcilers import in_use
 from nephos_operator.reconcilers.life import live
-from nephos_operator.references import active_subnets
 from nephos_operator.statuses import settle
 from nephos_operator.verdict import Problem, Stalls, Waits
 from nephos_operator.wording import joined

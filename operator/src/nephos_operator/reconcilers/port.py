@@ -12,11 +12,11 @@ from nephos_operator import counted
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context, release_finalizer
 from nephos_operator.host_release import has_unplugged
+from nephos_operator.networks_named import pinned_network, pinned_network_key
 from nephos_operator.port_plan import PortPlan, better_claim, kept_addresses, mac_rival, plan
 from nephos_operator.port_state import UNBOUND, is_servers_own
 from nephos_operator.reconcilers import port_spec
 from nephos_operator.reconcilers.life import live
-from nephos_operator.references import pinned_network, pinned_network_key
 from nephos_operator.security_groups import port_groups
 from nephos_operator.statuses import ready, settle, write
 from nephos_operator.verdict import Problem, Stalls, Waits

@@ -16,8 +16,8 @@ from nephos_api.resources.server_action import (
     ServerActionStatus,
 )
 from nephos_operator.context import Context
-from nephos_operator.references import active_project
 from nephos_operator.statuses import tell, told, write
+from nephos_operator.usable import active_project
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 ALLOWED_FROM: Final = {

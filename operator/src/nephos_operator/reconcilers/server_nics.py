@@ -11,7 +11,8 @@ from nephos_operator.context import Context
 from nephos_operator.provider import reaches
 from nephos_operator.reconcilers import port_spec, server_ports
 from nephos_operator.reconcilers.server_status import readdressed, write_status
-from nephos_operator.references import InterfacePlan, active_project, interface_plan
+from nephos_operator.references import InterfacePlan, interface_plan
+from nephos_operator.usable import active_project
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 

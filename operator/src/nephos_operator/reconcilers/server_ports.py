@@ -13,9 +13,10 @@ from nephos_api.resources.port import Allocation
 from nephos_api.resources.server import MOST_ADDRESSES, NetworkInterface, ServerAddress
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context
+from nephos_operator.networks_named import pinned_network
 from nephos_operator.port_state import is_servers_own
 from nephos_operator.reconcilers import port_spec
-from nephos_operator.references import InterfacePlan, pinned_network
+from nephos_operator.references import InterfacePlan
 from nephos_operator.security_groups import Groups, server_groups
 from nephos_operator.verdict import Problem, Stalls, Waits
 

@@ -16,8 +16,8 @@ from nephos_operator.context import Context
 from nephos_operator.precedence import rank
 from nephos_operator.reconcilers import in_use
 from nephos_operator.reconcilers.life import live
-from nephos_operator.references import usable
 from nephos_operator.statuses import settle
+from nephos_operator.usable import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
 
 
