@@ -1,5 +1,6 @@
 """Good manifests are accepted as they are, and get their defaults."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from nephos_api.resources import Image
 
 from .conftest import INFO, Api, manifest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+WORK_TREE = Path(__file__).parents[2]
+EXAMPLES = WORK_TREE / "examples"
+PAGES = [
+    page for page in (WORK_TREE / "README.md", *(WORK_TREE / "docs").rglob("*.md")) if "```yaml" in page.read_text()
+]
 KEYS = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKkVNQ0tEFhPZ2jzuRdpCXUzbG3eFhOAzL4fuhZnmzbN me@example.org",
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKkVNQ0tEFhPZ2jzuRdpCXUzbG3eFhOAzL4fuhZnmzbN",
@@ -148,6 +153,16 @@ def test_an_example_is_accepted_exactly_as_it_is(api: Api, path: Path) -> None:
     assert documents
     for document in documents:
         named = document["metadata"] | ({"namespace": "first"} if INFO[document["kind"]].namespaced else {})
+        api.create(document | {"metadata": named}, dryRun="All").accepted()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_manifest_of_the_documentation_is_accepted(api: Api, page: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    for document in yaml.safe_load_all("---\n".join(blocks).replace("ssh-ed25519 AAAA…", KEYS[1])):
+        named = document["metadata"]
+        if INFO[document["kind"]].namespaced and named.get("namespace") != "nephos-catalog":
+            named = named | {"namespace": "first"}
         api.create(document | {"metadata": named}, dryRun="All").accepted()
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Explanation, Objects, Question, Stage
-from nephos_agent.path.report import Report, load
+from nephos_agent.path.report import load
 from nephos_api.metadata import Resource
 from nephos_api.resources import FloatingIP, Network, Port, Router, SecurityGroup
-from nephos_dev import internet
+from nephos_dev import binaries, internet
 from nephos_dev.asking import Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
+from nephos_dev.layout import WORK_TREE, HostLayout
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 
 R = TypeVar("R", bound=Resource)
@@ -35,7 +41,13 @@ class Scene:
     def explain(self, source: str, destination: str, protocol: int = _ICMP, port: int = _ECHO) -> Explanation:
         """Ask as the project's member and the host's administrator together."""
         question = Question(self._name(source), self._name(destination), protocol, port)
-        return explain(self._objects(), question, [self._report(host.name) for host in self.cloud.hosts])
+        return explain(self._objects(), question, [load(self.report(host)) for host in self.cloud.hosts])
+
+    def report(self, host: HostLayout) -> str:
+        """Return what a host says it has programmed."""
+        done = self.cloud.execute(host, "curl", "-sf", "--unix-socket", _SOCKET, "http://agent/network")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def _name(self, server: str) -> str:
         return server if "." in server else f"{self.project.name}/{server}"
@@ -54,12 +66,6 @@ class Scene:
             "get", f"{kind.info.plural}.nephos.cloud", f"--namespace={namespace or self.project.name}", "--output=json"
         )
         return tuple(kind.model_validate(item) for item in json.loads(found)["items"])
-
-    def _report(self, host: str) -> Report:
-        (layout,) = (each for each in self.cloud.hosts if each.name == host)
-        done = self.cloud.execute(layout, "curl", "-sf", "--unix-socket", _SOCKET, "http://agent/network")
-        assert done.returncode == 0, done.stderr
-        return load(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +114,28 @@ def test_the_way_out_is_told_place_by_place(scene: Scene, source: str, stage: St
 
 def test_what_no_rule_allows_ends_at_the_receivers_filter(scene: Scene) -> None:
     there = address(scene.project, "b")
+    eventually(scene.guests.ask("a", f"nc -w 1 {WORLD} 80 </dev/null"), what="the world takes a connection")
     eventually_not(scene.guests.ask("a", f"nc -w 1 {there} 80 </dev/null"), what="b takes no connection")
     refused = scene.explain("a", "b", _TCP, 80).refused_by_objects
     assert refused is not None
     assert refused.stage is Stage.DESTINATION_FILTER
     assert "ping" in refused.by_objects.because
+
+
+def test_the_script_of_the_documentation_says_so_too(scene: Scene, tmp_path: Path) -> None:
+    page = (WORK_TREE / "docs" / "operators" / "troubleshooting.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    reports = []
+    for host in scene.cloud.hosts:
+        reports.append(tmp_path / f"{host.name}.json")
+        reports[-1].write_text(scene.report(host))
+    kubectl = binaries.folder_of(binaries.CONTROL_PLANE)
+    environment = os.environ | {
+        "KUBECONFIG": str(scene.cloud.layout.kubeconfig),
+        "PATH": f"{kubectl}{os.pathsep}{os.environ['PATH']}",
+    }
+    for protocol, port, verdict in ((_ICMP, _ECHO, "It gets through."), (_TCP, 80, "It ends at DestinationFilter.")):
+        ends = [f"{scene.project.name}/{server}" for server in ("a", "b")]
+        words = [sys.executable, "-c", script, *ends, str(protocol), str(port), *map(str, reports)]
+        said = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+        assert said.splitlines()[-1] == verdict, said
