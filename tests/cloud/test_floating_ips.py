@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ WORLD = f"http://{internet.WORLD[0][0]}/"
 EVERYBODY = "0.0.0.0/0"
 MOVE_TIMEOUT_S = 15.0
 SERVERS = ("one", "two")
+DOUBLE = ("10.70.0.50", "10.70.0.51")
+"""Both of the Server `two`."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,16 @@ def edge(cloud: Cloud, project: Tenant, guests: Guests) -> Edge:
         {"direction": "Ingress", "protocol": "ICMP", "remoteCIDR": EVERYBODY},
         {"direction": "Ingress", "protocol": "TCP", "remoteCIDR": EVERYBODY},
     ]
+    common = {"serverGroup": "apart", "keyPairs": ["ops"], "securityGroups": ["open"]}
     project.apply(
         manifest("KeyPair", "ops", publicKey=ssh.ensure_key(cloud.layout)),
         *network_manifests("blue", "10.70.0.0/24"),
         manifest("Router", "edge", externalNetwork="public", subnets=["blue-v4"]),
         manifest("SecurityGroup", "open", rules=rules),
         manifest("ServerGroup", "apart", policy="AntiAffinity"),
-        *(
-            server_manifest(name, "blue", serverGroup="apart", keyPairs=["ops"], securityGroups=["open"])
-            for name in SERVERS
-        ),
+        manifest("Port", "double", network="blue", addresses=list(DOUBLE), securityGroups=["open"]),
+        server_manifest("one", "blue", **common),
+        server_manifest("two", "blue", **common, networks=[{"network": "blue", "port": "double"}]),
         manifest("FloatingIP", "web", externalNetwork="public", server="one"),
     )
     for name in SERVERS:
@@ -127,13 +130,19 @@ def test_an_address_that_is_unbound_is_kept_and_answers_nobody(edge: Edge) -> No
 
 
 def test_it_stands_for_a_port_too_and_for_one_of_its_addresses(edge: Edge) -> None:
-    port = edge.project.get("port", "two-net0")
-    assert port is not None
-    fixed = port["spec"]["allocations"][0]["address"]
-    edge.bind(port="two-net0", fixedAddress=fixed)
+    first, second = DOUBLE
+    edge.bind(port="double")
     edge.expect_page(edge.address, "two")
+    assert edge.project.wait_phase("web", "Active", kind="floatingip")["status"]["fixedAddress"] == first
+    edge.bind(port="double", fixedAddress=second)
     bound = edge.project.wait_phase("web", "Active", kind="floatingip")
-    assert bound["status"]["fixedAddress"] == fixed
+    assert bound["status"]["fixedAddress"] == second
+    page = outside(edge.cloud.layout, "curl", "-sS", "--max-time", "1", f"http://{edge.address}/")
+    eventually_not(page, what="an address that the guest does not have yet", timeout_s=MOVE_TIMEOUT_S)
+    assert edge.guests.run("two", f"ip address add {second}/24 dev eth0").status == 0
+    edge.expect_page(edge.address, "two")
+    for address in DOUBLE:
+        assert edge.guests.run("one", f"ping -c 1 -W 2 {address}").status == 0, "a Port's addresses are all its own"
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -160,12 +169,24 @@ def test_a_server_behind_no_router_is_waited_for_with_a_sentence(edge: Edge) -> 
         manifest("FloatingIP", "waits", externalNetwork="public", port="lonely"),
     )
     try:
-
-        def lack(found: dict) -> str:  # type: ignore[type-arg]  # why: a JSON document
-            ready = conditions(found).get("Ready", {})
-            return "" if "outer" in ready.get("message", "") else f"it says {ready}"
-
-        edge.project.wait("floatingip", "waits", lack)
+        edge.project.wait("floatingip", "waits", lambda found: _unless(found, "Router"))
     finally:
         edge.project.delete("floatingip", "waits")
         edge.project.delete("port", "lonely")
+
+
+def test_a_network_whose_address_is_in_use_stays_at_its_router_which_says_for_whom(edge: Edge) -> None:
+    edge.project.patch_spec("router", "edge", {"subnets": []})
+    try:
+        edge.project.wait("router", "edge", lambda found: _unless(found, f"held by FloatingIP {edge.project.name}/web"))
+        edge.expect_page(edge.address, "one")
+        edge.bind()
+        edge.project.wait("router", "edge", lambda found: "its leg is there" if found["status"].get("legs") else "")
+        eventually_not(edge.guests.ask("two", f"timeout 2 wget -q -O - {WORLD}"), what="the world, without a Router")
+    finally:
+        edge.project.patch_spec("router", "edge", {"subnets": ["blue-v4"]})
+
+
+def _unless(found: dict[str, Any], sentence: str) -> str:
+    told = str(conditions(found))
+    return "" if sentence in told else f"it says {told}"

@@ -62,6 +62,29 @@ def test_guests_on_two_hosts_reach_each_other_by_ipv6(project: Tenant, guests: G
     eventually(guests.ask("a", f"ping -c 1 -W 1 {there}"), "1 packets received", what=f"b answers at {there}")
 
 
+def test_ipv6_passes_by_the_rules_of_its_version_and_only_by_those(project: Tenant, guests: Guests) -> None:
+    there = addresses(project, "b")
+    asked = {
+        "ping": guests.ask("a", f"ping -c 1 -W 1 {there['net0', 6]}"),
+        "page": guests.ask("a", f"timeout 2 wget -q -O - http://[{there['net0', 6]}]/"),
+        "ping of IPv4": guests.ask("a", f"ping -c 1 -W 1 {there['net0', 4]}"),
+    }
+    for what, question in asked.items():
+        eventually(question, what=f"{what} between members of the default group")
+    project.apply(manifest("SecurityGroup", "six", rules=[{"direction": "Ingress", "protocol": "ICMPv6"}]))
+    project.patch_spec("server", "b", {"securityGroups": ["six"]})
+    try:
+        eventually_not(asked["ping of IPv4"], what="IPv4, of which no rule speaks")
+        assert asked["page"]().status, "a protocol of which no rule speaks"
+        assert asked["ping"]().status == 0, "what the rule allows"
+        web = {"direction": "Ingress", "protocol": "TCP", "portMin": 80, "remoteCIDR": "fd00:60::/64"}
+        project.patch_spec("securitygroup", "six", {"rules": [web]})
+        eventually(asked["page"], what="what the rule of now allows")
+        assert asked["ping"]().status, "what it allowed before"
+    finally:
+        project.patch_spec("server", "b", {"securityGroups": None})
+
+
 def test_a_guest_is_told_resolvers_search_domains_and_time_servers(project: Tenant, guests: Guests) -> None:
     for line in ("nameserver 9.9.9.9", "nameserver 2620:fe::fe", "search example.org a.example.org"):
         eventually(guests.ask("a", "cat /etc/resolv.conf"), line, what=line)
