@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from nephos_dev import internet
-from nephos_dev.asking import Guests, eventually, eventually_not
+from nephos_dev.asking import Ask, Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
+from nephos_dev.console import Answer
 from nephos_dev.environment import AGENT_METRICS_PORT
 from nephos_dev.layout import HostLayout
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
@@ -72,20 +73,24 @@ def cell(cloud: Cloud, project: Tenant, guests: Guests) -> Iterator[Cell]:
 
 
 def test_a_guest_reaches_no_host_no_agent_and_no_control_plane(cell: Cell) -> None:
-    layout = cell.cloud.layout
+    layout, neighbour = cell.cloud.layout, cell.host_of("two")
     targets = [f"ping -c 1 -W 1 {host.address}" for host in cell.cloud.hosts]
-    targets += [
-        f"timeout 1 wget -q -O - http://{host.address}:{AGENT_METRICS_PORT}/metrics" for host in cell.cloud.hosts
-    ]
-    targets += [
-        f"ping -c 1 -W 1 {layout.gateway}",
-        f"nc -w 1 {layout.gateway} {layout.ports.apiserver} </dev/null",
-        f"timeout 1 wget -q -O - http://169.254.169.254:{AGENT_METRICS_PORT}/metrics",
-        f"timeout 1 wget -q -O - http://10.78.0.1:{AGENT_METRICS_PORT}/metrics",
-    ]
+    targets += [_fetch(f"http://{host.address}:{AGENT_METRICS_PORT}/metrics") for host in cell.cloud.hosts]
+    targets += [f"ping -c 1 -W 1 {layout.gateway}", f"nc -w 1 {layout.gateway} {layout.ports.apiserver} </dev/null"]
     for target in targets:
+        eventually(_from_host(cell.cloud, neighbour, target), what=f"{target}: a host may")
         assert cell.guests.run("one", target).status, target
-    eventually(cell.guests.ask("one", f"timeout 3 wget -q -O - {WORLD}"), what="the world is still there")
+    for nobody in ("169.254.169.254", "10.78.0.1"):
+        target = _fetch(f"http://{nobody}:{AGENT_METRICS_PORT}/metrics")
+        assert cell.guests.run("one", target).status, target
+    for fine in (
+        f"ping -c 1 -W 1 {internet.WORLD[0][0]}",
+        f"nc -w 1 {internet.WORLD[0][0]} 80 </dev/null",
+        _fetch(WORLD),
+        _fetch(METADATA),
+        "ping -c 1 -W 1 10.78.0.1",
+    ):
+        eventually(cell.guests.ask("one", fine), what=f"{fine}: what it may reach, by the same means")
 
 
 def test_guests_of_two_projects_with_one_address_read_each_their_own_metadata(cell: Cell) -> None:
@@ -106,6 +111,8 @@ def test_a_header_that_names_another_server_changes_nothing(cell: Cell) -> None:
 
 
 def test_projects_with_the_same_addresses_never_meet(cell: Cell) -> None:
+    eventually(cell.others.ask("three", f"ping -c 1 -W 2 {internet.WORLD[0][0]}"), what="the world")
+    assert cell.others.run("three", "ping -c 1 -W 2 10.78.0.1").status == 0, "its own gateway"
     assert cell.others.run("three", f"ping -c 2 -W 1 {cell.of('two')}").status, "an address that only the other has"
     eventually(cell.guests.ask("one", f"ping -c 1 -W 2 {cell.of('two')}"), what="what only its own network has")
 
@@ -142,6 +149,21 @@ def test_filters_that_somebody_deletes_come_back_at_once(cell: Cell, family: str
         eventually(cell.guests.ask("one", f"ping -c 1 -W 2 {cell.of('two')}"), what="its own address")
     finally:
         cell.guests.run("one", f"ip address del {other}/24 dev eth0")
+
+
+def _from_host(cloud: Cloud, host: HostLayout, command: str) -> Ask:
+    """Return the question that runs a guest's command on a host, where busybox has the same tools."""
+    own = command.replace("wget", "busybox wget").replace("nc -w", "busybox nc -w")
+
+    def ask() -> Answer:
+        done = cloud.execute(host, "sh", "-c", own)
+        return Answer(status=done.returncode, output=done.stdout + done.stderr)
+
+    return ask
+
+
+def _fetch(url: str) -> str:
+    return f"timeout 1 wget -q -O - {url}"
 
 
 @contextmanager
