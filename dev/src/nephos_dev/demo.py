@@ -77,7 +77,7 @@ def _show_next(cloud: Cloud, screen: Screen, known: Addresses) -> None:
     settings = layout.ssh_settings.relative_to(WORK_TREE)
     commands = (
         (f". {layout.shell_settings.relative_to(WORK_TREE)}", "kubectl and nephos-dev for this shell"),
-        (f"kubectl -n {NAMESPACE} describe server web-1", "what happened, and why"),
+        (f"kubectl -n {NAMESPACE} describe server web-1", "what it is made of, where it runs, and since when"),
         (f"nephos-dev internet ssh -F {settings} {known.floating}", "log in from the outside"),
         (f"nephos-dev console {NAMESPACE} web-2", "its serial console: root, no password; Ctrl-] leaves"),
         (f"kubectl -n {NAMESPACE} edit securitygroup web", "take a rule away, and see who no longer gets in"),
