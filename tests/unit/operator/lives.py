@@ -8,7 +8,7 @@ from typing import Any
 
 from nephos_api.conditions import ConditionType, is_true
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.resources import Server
+from nephos_api.resources import FloatingIP, Server
 
 from .conftest import World
 
@@ -27,7 +27,7 @@ def once(claims: Iterable[Hashable]) -> None:
 
 
 async def agents_act(world: World) -> None:
-    """Every agent builds the Servers that were placed and lets go of those that are being deleted."""
+    """Every agent builds what was placed, answers for what is bound, and lets go of what is being deleted."""
     for server in await bodies(world, Server):
         if server.status.host is None:
             continue
@@ -35,15 +35,26 @@ async def agents_act(world: World) -> None:
             if not is_true(server.status.conditions, ConditionType.RELEASED):
                 await world.agent_releases(server.metadata.name)
         elif server.status.phase == "Build":
-            await world.kube.apply_status(server, {"phase": "Active", "conditions": []}, FieldManager.AGENT)
+            await world.agent_activates(server.metadata.name)
+    for floating_ip in await bodies(world, FloatingIP):
+        if floating_ip.status.host is None:
+            continue
+        released = floating_ip.is_deleting
+        conditions = [world.condition("Released" if released else "Ready", "True")]
+        status = {"phase": "Down" if released else "Active", "conditions": conditions}
+        await world.kube.apply_status(floating_ip, status, FieldManager.AGENT)
 
 
-async def settle(world: World, check: Look, act: Look, *, rounds: int = 4) -> None:
+async def settle(world: World, check: Look, *, rounds: int = 4) -> None:
     """Let operator and agents take turns, some time apart, and check what holds after each."""
     for _ in range(rounds):
         await world.settle()
         await check(world)
-        await act(world)
+        await agents_act(world)
         world.pass_time(2)
         await world.look_again()
     await check(world)
+
+
+async def unchecked(world: World) -> None:
+    """Nothing that holds all the time is looked at."""

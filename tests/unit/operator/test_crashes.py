@@ -9,7 +9,7 @@ import pytest
 from nephos_api.resources import KINDS, Network, Port, Project, Server
 
 from .conftest import World
-from .lives import agents_act, bodies, once, settle
+from .lives import bodies, once, settle
 
 STEPS_OF_A_LIFE = 160
 """Two a write: before it, and after it before its answer."""
@@ -27,22 +27,22 @@ async def check(world: World) -> None:
 async def live(world: World) -> None:
     """Make a project with networks and servers, delete one server, then everything."""
     await world.make(Project, "demo")
-    await settle(world, check, agents_act)
+    await settle(world, check)
     await world.add_network("blue")
     await world.add_network("red")
     for number in range(4):
         network = "red" if number % 2 else "blue"
         nics = [{"network": network}, {"name": "net1", "network": "blue"}]
         await world.make(Server, f"s{number}", "demo", flavor="tiny", image="tiny", networks=nics)
-    await settle(world, check, agents_act)
+    await settle(world, check)
     assert {server.status.phase for server in await bodies(world, Server)} == {"Active"}
     assert len(await bodies(world, Port)) == 8
     await world.kube.delete(Server, "s0", "demo")
-    await settle(world, check, agents_act)
+    await settle(world, check)
     assert len(await bodies(world, Server)) == 3
     await world.kube.delete(Project, "demo")
-    await settle(world, check, agents_act)
-    await settle(world, check, agents_act)
+    await settle(world, check)
+    await settle(world, check)
     namespaced = [kind for kind in KINDS if kind.info.namespaced]
     left = [item.key for kind in namespaced for item in await bodies(world, kind) if item.metadata.namespace == "demo"]
     assert left == []

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CATALOG_NAMESPACE
 from nephos_api.resources import KINDS, FloatingIP, Network, Port, Project, Router, Server
 from nephos_operator.claims import held_addresses
 
 from .conftest import World
-from .lives import agents_act, bodies, once, settle
+from .lives import bodies, once, settle
 
 STEPS_OF_A_LIFE = 210
 """Two a write: before it, and after it before its answer."""
@@ -34,21 +33,10 @@ async def check(world: World) -> None:
     once([(status.port_uid, status.fixed_address) for status in bound])
 
 
-async def act(world: World) -> None:
-    """Agents do what they do for Servers, and let floating addresses answer and go."""
-    await agents_act(world)
-    for item in await bodies(world, FloatingIP):
-        is_the_operators = world.is_told(item, "HostDown") and not item.is_deleting
-        if item.status.host is not None and not is_the_operators:
-            conditions = [world.condition("Released" if item.is_deleting else "Ready", "True")]
-            status = {"phase": "Down" if item.is_deleting else "Active", "conditions": conditions}
-            await world.kube.apply_status(item, status, FieldManager.AGENT)
-
-
 async def live(world: World) -> None:
     """Two routed networks, floating addresses that come, move and go, a gateway Host that dies; the Project's end."""
     await world.make(Project, "demo")
-    await settle(world, check, act)
+    await settle(world, check)
     await world.add_network("blue", "10.0.0.0/24")
     await world.add_network("red", "10.1.0.0/24")
     await world.make(Router, "r0", "demo", externalNetwork="public", subnets=["blue-v4"])
@@ -57,20 +45,20 @@ async def live(world: World) -> None:
     await world.make(Server, "s1", "demo", flavor="tiny", image="tiny", networks=[{"network": "red"}])
     await world.make(FloatingIP, "f0", "demo", externalNetwork="public", server="s0")
     await world.make(FloatingIP, "f1", "demo", externalNetwork="public", server="s1", address="203.0.113.50")
-    await settle(world, check, act)
+    await settle(world, check)
     assert {item.status.phase for item in await bodies(world, FloatingIP)} == {"Active"}
     assert {item.status.phase for item in await bodies(world, Router)} == {"Active"}
     await world.change(FloatingIP, "f0", server="s1")
     await world.change(FloatingIP, "f1", server="s0")
     world.silent.add("h1")
     world.pass_time(60)
-    await settle(world, check, act)
+    await settle(world, check)
     assert {item.status.gateway_host for item in await bodies(world, Router)} == {"h2"}
     await world.kube.delete(FloatingIP, "f1", "demo")
     await world.make(FloatingIP, "f2", "demo", externalNetwork="public", address="203.0.113.50")
-    await settle(world, check, act)
+    await settle(world, check)
     await world.kube.delete(Project, "demo")
-    await settle(world, check, act, rounds=8)
+    await settle(world, check, rounds=8)
     assert [item.key for kind in KINDS for item in await bodies(world, kind) if item.metadata.namespace == "demo"] == []
     assert await bodies(world, Project) == ()
 
@@ -115,7 +103,7 @@ async def test_what_is_decided_side_by_side_has_one_holder(world: World) -> None
     once(vnis)
     assert None not in vnis
     assert sum(bool(held_addresses(item)) for item in (*routers, *floating_ips)) == 16
-    await settle(world, check, act)
+    await settle(world, check)
 
 
 ADDRESSES = st.sampled_from([None, *(f"203.0.113.{last}" for last in range(9, 15))])
@@ -173,7 +161,7 @@ async def step(world: World, what: str, number: int, address: str | None) -> Non
             world.pass_time(30)
             await world.look_again()
         case "settle":
-            await settle(world, check, act, rounds=2)
+            await settle(world, check, rounds=2)
 
 
 async def play(steps: list[tuple[str, int, str | None]]) -> None:
@@ -189,7 +177,7 @@ async def play(steps: list[tuple[str, int, str | None]]) -> None:
         await world.settle()
         await check(world)
     world.silent = set()
-    await settle(world, check, act)
+    await settle(world, check)
 
 
 @given(STEPS)

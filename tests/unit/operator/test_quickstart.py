@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from nephos_api.conditions import ConditionType, is_true
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import PROJECT_LABEL, Resource
 from nephos_api.resources import KINDS, FloatingIP, Port, Project, Router, Server
 from nephos_operator.kinds import Namespace
 
-World = Any
+from .conftest import World
+from .lives import agents_act, settle, unchecked
+
 QUICKSTART = Path(__file__).parents[3] / "examples/quickstart.yaml"
 KIND_BY_NAME: dict[str, type[Resource]] = {kind.info.kind: kind for kind in KINDS}
 DOCUMENTS = [document for document in yaml.safe_load_all(QUICKSTART.read_text()) if document["kind"] in KIND_BY_NAME]
@@ -30,33 +31,6 @@ async def apply(world: World, document: dict[str, Any]) -> None:
 async def delete(world: World, document: dict[str, Any]) -> None:
     metadata = document["metadata"]
     await world.kube.delete(KIND_BY_NAME[document["kind"]], metadata["name"], metadata.get("namespace"))
-
-
-async def agents_act(world: World) -> None:
-    """Build what was placed, answer for what is bound, let go of what is being deleted."""
-    for server in (await world.kube.list(Server)).items:
-        if server.status.host is None:
-            continue
-        if server.is_deleting:
-            if not is_true(server.status.conditions, ConditionType.RELEASED):
-                await world.agent_releases(server.metadata.name)
-        elif server.status.phase == "Build":
-            await world.agent_activates(server.metadata.name)
-    for floating_ip in (await world.kube.list(FloatingIP)).items:
-        if floating_ip.status.host is None:
-            continue
-        released = floating_ip.is_deleting
-        conditions = [world.condition("Released" if released else "Ready", "True")]
-        status = {"phase": "Down" if released else "Active", "conditions": conditions}
-        await world.kube.apply_status(floating_ip, status, FieldManager.AGENT)
-
-
-async def settle(world: World) -> None:
-    for _ in range(8):
-        await world.settle()
-        await agents_act(world)
-        world.pass_time(2)
-        await world.look_again()
 
 
 @pytest.fixture
@@ -104,7 +78,7 @@ async def test_it_comes_up_and_goes_in_any_order(region: World, seed: int) -> No
             if dice.random() < 0.3:
                 await agents_act(region)
                 region.pass_time(1)
-        await settle(region)
+        await settle(region, unchecked, rounds=8)
         if step is apply:
             assert await is_up(region)
     assert await left(region) == []
@@ -113,9 +87,9 @@ async def test_it_comes_up_and_goes_in_any_order(region: World, seed: int) -> No
 async def test_it_goes_with_its_project(region: World) -> None:
     for document in DOCUMENTS:
         await apply(region, document)
-    await settle(region)
+    await settle(region, unchecked, rounds=8)
     await region.kube.delete(Project, "demo")
-    await settle(region)
+    await settle(region, unchecked, rounds=8)
     assert await left(region) == []
     assert (await region.kube.list(Port)).items == ()
 
@@ -124,7 +98,7 @@ async def test_it_comes_up_with_few_writes(region: World) -> None:
     """A Router and a FloatingIP cost two writes of the operator's each, beside the Servers'."""
     for document in DOCUMENTS:
         await apply(region, document)
-    await settle(region)
+    await settle(region, unchecked, rounds=8)
     written = [
         write.address.plural
         for write in region.kube.writes
