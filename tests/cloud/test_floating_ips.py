@@ -142,7 +142,7 @@ def test_it_stands_for_a_port_too_and_for_one_of_its_addresses(edge: Edge) -> No
     assert edge.guests.run("two", f"ip address add {second}/24 dev eth0").status == 0
     edge.expect_page(edge.address, "two")
     for address in DOUBLE:
-        assert edge.guests.run("one", f"ping -c 1 -W 2 {address}").status == 0, "a Port's addresses are all its own"
+        eventually(edge.guests.ask("one", f"ping -c 1 -W 2 {address}"), what="a Port's addresses are all its own")
 
 
 @pytest.mark.parametrize("server", SERVERS)
