@@ -331,36 +331,40 @@ async def test_nobody_outside_passes_for_somebody_inside_or_for_a_dhcp_server(
 
 
 @pytest.mark.parametrize("family", IPFamily)
-async def test_nobody_passes_for_somebody_who_is_behind_another_leg_or_behind_a_route_inside(
+async def test_nobody_passes_for_somebody_who_is_behind_another_leg_or_a_route_inside_or_uses_a_pair(
     router_lab: Lab, internet: Outside, family: IPFamily
 ) -> None:
     is_ipv6 = family is IPFamily.IPV6
-    host, far = router_lab.one, "fd00:99::5" if is_ipv6 else "10.99.0.5"
+    host = router_lab.one
+    far, virtual = ("fd00:99::5", "fd00:77::7") if is_ipv6 else ("10.99.0.5", "10.77.0.7")
     shy = HostSecurityGroup("shy", frozenset({SecurityRule(Direction.INGRESS, family, remote_group="friends")}))
     target, friend, liar = (
         _one_port_network(number, host, group, is_ipv6=is_ipv6)
         for number, group in ((1, "shy"), (2, "allow-all"), (3, "allow-all"))
     )
     target_address, friend_address = (each.ports[0].addresses[0].address for each in (target, friend))
-    members = tuple(GroupMember(address, ("friends",)) for address in (friend_address, far))
+    members = tuple(GroupMember(address, ("friends",)) for address in (friend_address, far, virtual))
     target = replace(target, security_groups=(shy,), routed_members=members)
-    friendly = replace(friend.ports[0], address_pairs=(AddressPair(far, friend.ports[0].mac),))
+    pairs = tuple(AddressPair(address, friend.ports[0].mac) for address in (far, virtual))
+    friendly = replace(friend.ports[0], address_pairs=pairs)
     friend = replace(friend, ports=(friendly,))
     liar = replace(liar, ports=(replace(liar.ports[0], port_security=False, security_groups=()),))
     for each in (target, friend, liar, public_network()):
         await host.driver.apply(each)
     guests = [await _boot_with_address(host, each) for each in (target, friend, liar)]
     way = HostRoute(destination="fd00:99::/64" if is_ipv6 else "10.99.0.0/16", next_hop=friend_address)
-    await host.driver.apply_router(replace(router(target, friend, liar, gateway=gateway(host)), routes=(way,)))
+    joined = router(target, friend, liar, gateway=gateway(host))
+    shared = frozenset({(friend.uid, f"{virtual}/{128 if is_ipv6 else 32}")})
+    await host.driver.apply_router(replace(joined, routes=(way,), members=shared))
     await eventually(lambda: guests[1].pings(INTERNET_IPV6 if is_ipv6 else INTERNET))
     await internet.run("ip", "route", "add", "10.0.0.0/8", "via", ROUTER_ADDRESS)
     stranger = Guest(internet.namespace, host.folder, "")
     host.guests.append(stranger)
     for guest in (guests[1], guests[2], stranger):
-        for address in {friend_address, far} - ({friend_address} if guest is guests[1] else set()):
+        for address in {friend_address, far, virtual} - ({friend_address} if guest is guests[1] else set()):
             await guest.run("ip", "addr", "add", address, "dev", "lo")
     receiver = datagrams(guests[0], target_address, 53)
-    for address in (friend_address, far):
+    for address in (friend_address, far, virtual):
         assert await datagrams(guests[1], address, 4000).reaches(receiver)
         assert not await datagrams(guests[2], address, 4000).reaches(receiver, b"by another leg")
         assert not await datagrams(stranger, address, 4000).reaches(receiver, b"from outside")

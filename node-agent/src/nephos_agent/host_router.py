@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 
+from nephos_agent.network.filters.judgement import single_pairs
 from nephos_agent.network.model import (
     HostFloatingIP,
     HostPort,
@@ -38,6 +40,7 @@ def host_router(
         legs=tuple(sorted((_leg(leg, networks) for leg in status.legs), key=lambda leg: leg.subnet_uid)),
         mtus=tuple(sorted((uid, network.status.mtu) for uid, network in networks.items() if network.status.mtu)),
         neighbours=frozenset(_neighbours(status.legs, ports)),
+        members=frozenset(_members(status.legs, ports)),
         routes=spec.routes,
         gateway=_gateway(router, status.external, host) if status.external else None,
         floating_ips=_floating_ips(floating_ips),
@@ -70,6 +73,14 @@ def _neighbours(legs: Iterable[Leg], ports: Mapping[str, Iterable[HostPort]]) ->
             for held in port.addresses:
                 if held.subnet_uid in subnets:
                     yield RouterNeighbour(network_uid, held.address, port.mac)
+
+
+def _members(legs: Iterable[Leg], ports: Mapping[str, Iterable[HostPort]]) -> Iterable[tuple[str, str]]:
+    """Yield the single addresses that ports on the router's networks may use beside their own."""
+    for network_uid in {leg.network_uid for leg in legs}:
+        for port in ports[network_uid]:
+            for address in single_pairs(port):
+                yield network_uid, str(ip_network(address))
 
 
 def _gateway(router: Router, external: ExternalGateway, host: str) -> RouterGateway:

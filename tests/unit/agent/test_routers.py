@@ -205,6 +205,19 @@ async def test_a_change_of_a_router_applies_it_alone(world: World, tenancy: Tena
     assert applied == [router.uid]
 
 
+async def test_a_router_knows_which_single_addresses_may_be_used_behind_its_legs(
+    world: World, tenancy: Tenancy
+) -> None:
+    blue = tenancy.network("blue", 0)
+    router = await tenancy.router("first", blue)
+    port = tenancy.port("here", blue, "10.0.0.5")
+    await carries(world, {blue.uid}, {router.uid})
+    assert world.network.applied_routers[router.uid].members == frozenset()
+    pairs = [{"address": "10.9.0.1"}, {"address": "10.8.0.0/16"}]
+    await tenancy.change(port, allowedAddressPairs=pairs)
+    await eventually(members_of(world, router), lambda found: found == {(blue.uid, "10.9.0.1/32")})
+
+
 async def test_a_port_that_comes_is_told_to_its_network_and_its_routers_alone(world: World, tenancy: Tenancy) -> None:
     blue, green = tenancy.network("blue", 0), tenancy.network("green", 1)
     router = await tenancy.router("first", blue)
@@ -475,6 +488,13 @@ def count(asked: list[str]) -> Any:
 def routes_of(world: World, router: Router) -> Any:
     async def look() -> tuple[Any, ...]:
         return world.network.applied_routers[router.uid].routes
+
+    return look
+
+
+def members_of(world: World, router: Router) -> Any:
+    async def look() -> frozenset[tuple[str, str]]:
+        return world.network.applied_routers[router.uid].members
 
     return look
 

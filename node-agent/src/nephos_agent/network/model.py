@@ -190,6 +190,9 @@ class HostRouter:
     mtus: tuple[tuple[str, int], ...] = ()
     """MTU in bytes of each network that it has an interface on, the external one too, by UID, sorted."""
     neighbours: frozenset[RouterNeighbour] = field(default_factory=frozenset)
+    members: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    """What ports behind its legs may use beside their addresses: UID of the network, and an address as CIDR. Security
+    groups know members by these too."""
     routes: tuple[HostRoute, ...] = ()
     gateway: RouterGateway | None = None
     floating_ips: tuple[HostFloatingIP, ...] = ()

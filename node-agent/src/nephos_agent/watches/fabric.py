@@ -208,7 +208,7 @@ def _reference(router: Router) -> Reference:
 
 def _place(port: HostPort | None) -> tuple[object, ...]:
     """Return what routers know of a port."""
-    return (port.mac, port.addresses) if port else ()
+    return (port.mac, port.addresses, port.address_pairs) if port else ()
 
 
 def _membership(port: HostPort | None) -> tuple[object, ...]:

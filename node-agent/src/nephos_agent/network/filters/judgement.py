@@ -64,14 +64,18 @@ def own_addresses(port: HostPort) -> tuple[str, ...]:
     return (*(entry.address for entry in port.addresses), link_local(port.mac))
 
 
+def single_pairs(port: HostPort) -> tuple[str, ...]:
+    """Return the single addresses that the port may use beside its own; of a network nobody knows who has which."""
+    prefixes = (ip_network(pair.address) for pair in port.address_pairs)
+    return tuple(str(prefix.network_address) for prefix in prefixes if prefix.num_addresses == 1)
+
+
 def shared_members(network: HostNetwork) -> dict[str, tuple[str, ...]]:
     """Return the groups behind each single address that ports may use beside their own, of all such ports together."""
     found: dict[str, set[str]] = {}
     for port in network.ports:
-        for pair in port.address_pairs:
-            prefix = ip_network(pair.address)
-            if prefix.num_addresses == 1 and port.security_groups:
-                found.setdefault(str(prefix.network_address), set()).update(port.security_groups)
+        for address in single_pairs(port) if port.security_groups else ():
+            found.setdefault(address, set()).update(port.security_groups)
     if found:
         for port in network.ports:
             for address in own_addresses(port):

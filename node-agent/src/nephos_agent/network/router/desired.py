@@ -99,7 +99,7 @@ def _outside_addresses(router: HostRouter, context: HostContext) -> Iterator[Add
 
 def _sources(router: HostRouter) -> Iterator[NatElement]:
     """Yield who is behind which leg, and behind any."""
-    by_network = behind(router.legs, router.routes)
+    by_network = behind(router.legs, router.routes, router.members)
     for network_uid, prefixes in by_network.items():
         device = inner_name(network_uid, is_outside=False)
         for prefix in prefixes:

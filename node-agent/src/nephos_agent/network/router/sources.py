@@ -26,15 +26,21 @@ class Joined(Protocol):
         """Of the Subnet."""
 
 
-def behind(legs: Iterable[Joined], routes: Iterable[HostRoute]) -> dict[str, tuple[Prefix, ...]]:
-    """Return what is behind the router's leg on each network, by its UID: Subnets, and where routes lead inside.
+def behind(
+    legs: Iterable[Joined], routes: Iterable[HostRoute], members: Iterable[tuple[str, str]] = ()
+) -> dict[str, tuple[Prefix, ...]]:
+    """Return what is behind the router's leg on each network, by its UID.
 
-    A default route says nothing of who is there.
+    Those are Subnets, what ``members`` use beside them, and where routes lead inside. A default route says nothing of
+    who is there.
     """
     joined = [(leg.network_uid, ip_network(leg.cidr)) for leg in legs]
     found: dict[str, list[Prefix]] = {}
     for network_uid, prefix in joined:
         found.setdefault(network_uid, []).append(prefix)
+    for network_uid, address in members:
+        if network_uid in found:
+            found[network_uid].append(ip_network(address))
     for route in routes:
         destination, next_hop = ip_network(route.destination, strict=False), ip_address(route.next_hop)
         by = next((network_uid for network_uid, prefix in joined if next_hop in prefix), None)
