@@ -131,6 +131,33 @@ async def test_a_floating_ip_answers_on_the_host_of_its_server_and_is_what_the_w
     assert await cloud.lab.one.driver.answering("router-1") == {"fip-21"}, "whatever was learnt since"
 
 
+async def test_of_several_addresses_of_a_port_the_one_that_has_a_floating_ip_is_seen_by_it(
+    cloud: Cloud, internet: Outside
+) -> None:
+    second, stolen = "10.10.0.21", "10.10.0.22"
+    first = cloud.blue.ports[0]
+    held = (*first.addresses, PortAddress(second, "subnet-1", 24))
+    cloud.blue = replace(cloud.blue, ports=(replace(first, addresses=held), *cloud.blue.ports[1:]))
+    await cloud.carry(cloud.router(gateway(cloud.lab.two)), {"h1": (floating(21, second),)})
+    a = cloud.guests["a"]
+    for address in (second, stolen):
+        await a.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+    for name, peer in (("b", B), ("c", "10.10.0.13"), ("d", D)):
+        assert await cloud.guests[name].pings(A)
+        assert await cloud.guests[name].pings(second)
+        assert await a.pings(peer, "-I", second)
+        assert not await a.pings(peer, "-I", stolen)
+    assert await internet.pings("203.0.113.21")
+    stranger = Guest(internet.namespace, cloud.lab.one.folder, "")
+    cloud.lab.one.guests.append(stranger)
+    world = datagrams(stranger, FAR_AWAY, 8000)
+    for address, seen in ((second, "203.0.113.21"), (A, ROUTER_ADDRESS)):
+        datagrams(a, address, 4000).socket.sendto(b"who is it?", (FAR_AWAY, 8000))
+        async with asyncio.timeout(5):
+            _, (source, _port) = await asyncio.get_running_loop().sock_recvfrom(world.socket, 64)
+        assert source == seen
+
+
 async def test_a_floating_ip_is_reached_from_inside_too(cloud: Cloud, internet: Outside) -> None:
     await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
     for address in ("203.0.113.21", "203.0.113.22"):
