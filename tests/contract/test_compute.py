@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.waiting import listens
 from nephos_agent.compute.domain_xml import Platform
 from nephos_agent.compute.libvirt_driver import LibvirtDriver
 from nephos_agent.compute.memory import MemoryCompute
@@ -75,7 +76,7 @@ class Libvirtd:
                 stderr=log,
             )
         deadline = time.monotonic() + 20
-        while not (self.root / "run/libvirt/libvirt-sock").is_socket():
+        while not listens(self.root / "run/libvirt/libvirt-sock"):
             assert time.monotonic() < deadline, "libvirtd did not start"
             assert self.process.poll() is None, (self.root / "libvirtd.log").read_text()
             time.sleep(0.05)

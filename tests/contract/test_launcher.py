@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from contract.waiting import eventually
+from contract.waiting import eventually, listens
 from nephos_agent.launcher.memory import MemoryLauncher
 from nephos_agent.launcher.protocol import Launcher, Unit
 from nephos_agent.launcher.supervisor import SupervisorLauncher, render
@@ -105,15 +104,9 @@ class Bench:
         return Unit(name, ("/bin/sh", "-c", script, str(self.folder / name), *arguments), "A process of a test")
 
 
-def _answers(path: Path) -> bool:
-    """Tell whether somebody listens there: a socket has its name a moment before."""
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
-
-
 def _wait_for_socket(path: Path) -> None:
     deadline = time.monotonic() + 15
-    while not _answers(path):
+    while not listens(path):
         assert time.monotonic() < deadline, "supervisord did not start"
         time.sleep(0.02)
 
