@@ -43,7 +43,7 @@ IMAGE = {
 
 async def eventually(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
     """Look until it is so; a test sees what a user would see, who gets no event either."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds(found := await look()):  # noqa: ASYNC110  # why: nothing tells an onlooker
             await asyncio.sleep(0.005)
     return found
@@ -215,7 +215,7 @@ class World:
     async def settled(self) -> None:
         """Wait until the agent has nothing left to do."""
         quiet = 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while quiet < 5:
                 await asyncio.sleep(0.002)
                 quiet = quiet + 1 if self.is_idle else 0

@@ -169,7 +169,7 @@ async def test_a_fresh_look_does_not_wait_for_a_network_that_is_needed_no_more(w
     fresh = asyncio.create_task(watch.resync())
     await asyncio.sleep(0)
     watch.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await fresh
 
 
@@ -187,7 +187,7 @@ async def test_a_watch_of_a_network_that_breaks_ends_the_agent_instead_of_going_
     world.add_port(await world.get(Server, "far"), "net0", network, host="h2")
     assert world.running
     with pytest.raises(ExceptionGroup):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await world.running
     world.running = None
 
@@ -231,7 +231,7 @@ async def test_a_hypervisor_that_comes_back_is_looked_at_while_the_api_is_away(w
     running = asyncio.create_task(sweep.run())
     await asyncio.sleep(0.01)
     sweep.ask()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stuck.looked.wait()
     running.cancel()
 
