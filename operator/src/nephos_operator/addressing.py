@@ -194,6 +194,10 @@ class AddressBook:
             keys.add(reserved)
         return frozenset(keys)
 
+    def promised(self) -> frozenset[Key]:
+        """Return the objects that something is reserved for."""
+        return frozenset(self._reservations)
+
     def count(self, subnet_uid: str) -> int:
         """Return how many addresses of the Subnet are held or reserved."""
         return len(self._held.get(subnet_uid, ())) + len(self._reserved.get(subnet_uid, ()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nephos_api.resources import KeyPair, Network, Project, SecurityGroup, Server, ServerGroup, Subnet
+from nephos_api.resources import KeyPair, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
 
 World = Any
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
@@ -83,6 +83,20 @@ async def test_two_that_are_made_at_once_are_not_both_let_in(cloud: World) -> No
     await asyncio.gather(cloud.reconcile(younger.key), late())
     told = [is_taken(cloud, await cloud.get(KeyPair, found.metadata.name)) for found in (younger, older)]
     assert told == [True, False]
+
+
+async def test_of_two_servers_that_come_at_once_the_second_counts_the_ports_of_the_first(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"ports": 1})
+    for name in ("one", "two"):
+        await cloud.make(Server, name, "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
+    cloud._watch()
+    await asyncio.gather(*(cloud.reconcile(cloud.store.servers.key(name, "demo")) for name in ("one", "two")))
+    assert len((await cloud.kube.list(Port)).items) == 1
+    assert await cloud.reason(Server, "two") == "QuotaExceeded"
+    await cloud.kube.delete(Server, "one", "demo")
+    await cloud.settle()
+    await cloud.agent_releases("one")
+    assert (await cloud.get(Server, "two")).status.host is not None
 
 
 async def test_a_server_waits_for_what_is_beyond_the_quota(cloud: World) -> None:

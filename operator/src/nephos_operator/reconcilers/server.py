@@ -139,7 +139,7 @@ def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stal
         used["server_group_members"] = members.total()
         asked["server_group_members"] = 1
     asked["metadata_items"] = len(server.spec.metadata)
-    used["ports"] = context.store.ports.count("namespace", namespace)
+    used["ports"] = server_ports.count(server, context)
     asked["ports"] = server_ports.missing_count(server, context)
     return quota.exceeded(project.metadata.name, limits, used, asked)
 

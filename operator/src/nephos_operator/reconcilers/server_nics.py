@@ -73,7 +73,7 @@ def _quota_problem(server: Server, nic: InterfacePlan, context: Context) -> Stal
     project = active_project(server.metadata.namespace, context.store)
     if nic.port is not None or project is None or isinstance(project, Waits | Stalls):
         return None
-    used = {"ports": context.store.ports.count("namespace", server.metadata.namespace)}
+    used = {"ports": server_ports.count(server, context)}
     return quota.exceeded(project.metadata.name, project.spec.quota, used, {"ports": 1})
 
 
