@@ -158,6 +158,29 @@ async def test_a_disabled_router_forwards_nothing_until_it_is_enabled(cloud: Clo
     assert await cloud.guests["a"].pings("10.20.0.14")
 
 
+@pytest.mark.parametrize("family", IPFamily)
+async def test_who_sends_to_addresses_that_nobody_has_fills_no_table_of_the_host(
+    router_lab: Lab, family: IPFamily
+) -> None:
+    is_ipv6 = family is IPFamily.IPV6
+    one, two = (_one_port_network(number, router_lab.one, "allow-all", is_ipv6=is_ipv6) for number in (1, 2))
+    for each in (one, two):
+        await router_lab.one.driver.apply(each)
+    guest = await _boot_with_address(router_lab.one, one)
+    await router_lab.one.driver.apply_router(router(one, two))
+    assert await guest.pings(str(two.subnets[0].gateway))
+    sender = datagrams(guest, one.ports[0].addresses[0].address, 4000).socket
+    prefix = two.ports[0].addresses[0].address.removesuffix("11")
+    for number in range(20, 60):
+        sender.sendto(b"is anybody there?", (f"{prefix}{number}", 53))
+    given_up = "ip", "-6" if is_ipv6 else "-4", "neigh", "show", "nud", "failed"
+
+    async def is_over() -> bool:
+        return _in_router(router_lab, *given_up).count(prefix) == 40
+
+    await eventually(is_over, timeout_s=1)
+
+
 async def test_a_port_that_joins_later_is_reached_by_the_router_and_one_that_left_is_not_known(cloud: Cloud) -> None:
     await cloud.carry(cloud.router())
     e = port("e", "10.20.0.15", cloud.lab.two, "subnet-2")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from nephos_agent.network.facts import BridgeEntry, GuardElement, Neighbour, TunnelEntry
+from nephos_agent.network.linux import sysctls
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.libnftables import NftablesError
 from nephos_agent.network.linux.link_reader import SERVICE_PORT
@@ -113,6 +114,7 @@ class Change:
         kind = OUTSIDE_KIND if fact.inner.startswith(OUTSIDE_PREFIX) else INSIDE_KIND
         inner = links.claim(fact.inner, self._mark(kind, fact.network_uid))
         links.set(inner.index, mtu=fact.mtu, address=fact.mac, state="up")
+        self._space.run(lambda: sysctls.make_so(sysctls.of_router_device(fact.inner)))
         tenants.join(outer, bridge.index, SERVICE_PORT, fact.mtu)
 
     def _make_transit(self, fact: Transit) -> None:

@@ -75,7 +75,7 @@ class Space:
             sysctls.make_so(sysctls.ROUTER)
             forwarding = sysctls.found(sysctls.forwarding("all", forwards=True)).values()
             for device in devices:
-                sysctls.make_so(sysctls.on(device, sysctls.ROUTER_DEVICE))
+                sysctls.make_so(sysctls.of_router_device(device))
                 sysctls.make_so(dict(zip(sysctls.forwarding(device, forwards=True), forwarding, strict=True)))
 
     def set_forwarding(self, *, forwards: bool) -> None:

@@ -319,5 +319,5 @@ def _sysctls(devices: Iterable[str], *, forwards: bool) -> dict[str, str]:
     """Return what a router with those interfaces relies on."""
     values = {**sysctls.ROUTER, **sysctls.forwarding("all", forwards=forwards)}
     for device in devices:
-        values |= sysctls.on(device, sysctls.ROUTER_DEVICE) | sysctls.forwarding(device, forwards=forwards)
+        values |= sysctls.of_router_device(device) | sysctls.forwarding(device, forwards=forwards)
     return values

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from nephos_agent.network.router.names import INSIDE_PREFIX
+
 Values = Mapping[str, str]
 _ROOT: Final = Path("/proc/sys")
 
@@ -91,6 +93,16 @@ ROUTER_DEVICE: Final[Values] = {
 }
 """Of each interface of a router: the kernel takes the stricter, or the laxer, of ``all`` and the interface's own."""
 
+ROUTER_LEG: Final[Values] = {
+    # Where ports are is told. Who sends to addresses that nobody has makes entries that wait for an answer, in a table
+    # that all namespaces of the host share (gc_thresh3, 1,024 unless told otherwise): they wait a tenth of a second.
+    "net/ipv4/neigh/{device}/mcast_solicit": "1",
+    "net/ipv4/neigh/{device}/retrans_time_ms": "100",
+    "net/ipv6/neigh/{device}/mcast_solicit": "1",
+    "net/ipv6/neigh/{device}/retrans_time_ms": "100",
+}
+"""Of an interface of a router on one of its own networks, besides."""
+
 FORWARDING: Final = ("net/ipv4/conf/{device}/forwarding", "net/ipv6/conf/{device}/forwarding")
 """Of ``all`` and of each interface of a router: as the router is, enabled or not."""
 
@@ -104,6 +116,11 @@ HOST_DEVICE: Final[Values] = {
 def on(device: str, values: Values) -> dict[str, str]:
     """Return what the values are on a device."""
     return {name.format(device=device): value for name, value in values.items()}
+
+
+def of_router_device(device: str) -> dict[str, str]:
+    """Return what an interface of a router needs."""
+    return on(device, ROUTER_DEVICE) | (on(device, ROUTER_LEG) if device.startswith(INSIDE_PREFIX) else {})
 
 
 def forwarding(device: str, *, forwards: bool) -> dict[str, str]:
