@@ -163,6 +163,12 @@ def measure_filters() -> list[Figure]:
             Figure(f"packet of a known flow, {where} / bare", cost.filtered_ns / cost.bare_ns, "x", "<= 1.7", beside),
             Figure(f"first packet of a flow, {where} / bare", cost.first_ns / cost.bare_first_ns, "x", "", first),
         ]
+        if chains := cost.chains:
+            name, known_ns, first_ns = f"the same by iptables' chains, {where}", chains.known_ns, chains.first_ns
+            figures += [
+                Figure(f"{name}: known flow / bare", known_ns / cost.bare_ns, "x", "", f"{known_ns:.0f} ns"),
+                Figure(f"{name}: first packet / bare", first_ns / cost.bare_first_ns, "x", "", f"{first_ns:.0f} ns"),
+            ]
     change = filter_cost.change_cost()
     detail = f"transactions: {change.transactions}, elements: {change.elements}"
     return [*figures, Figure("one rule more for 2,000 members, the driver alone", change.enforced_ms, "ms", "", detail)]

@@ -5,17 +5,19 @@ machine does only adds to it.
 """
 
 import asyncio
+import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from unittest.mock import patch
 
+from bench import iptables_chains
 from bench.packet_sender import Burst
 from bench.veth_guests import plug, speak
 from contract.network_lab import Host, inside, network, running_lab
@@ -38,6 +40,14 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class Chains:
+    """The same by iptables' chains, the ports in the middle of 200."""
+
+    known_ns: float
+    first_ns: float
+
+
+@dataclass(frozen=True)
 class PacketCost:
     """Nanoseconds a packet, the sender's own work included."""
 
@@ -46,6 +56,8 @@ class PacketCost:
     bare_first_ns: float
     first_ns: float
     """The first packet of a flow, and what the kernel does to remember it."""
+    chains: Chains | None
+    """None where there is no iptables."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +91,54 @@ async def _packet_cost(host: Host, rules: int) -> PacketCost:
     described = _network(host, _LOCAL_PORTS, _LOCAL_PORTS, (*_rules(rules - 1), members))
     await host.driver.apply(described)
     bridge = network_names(described.uid, "nephos").bridge
-    bare = host.folder / "netns" / "bare"
-    namespaces.create(bare)
-    inside(bare, _make_bare_bridge)
     taps = (tap_name("port-1"), tap_name("port-2"))
-    with (
-        _wired(host, bare, "br0", ("left", "right"), PortFlags()) as plain,
-        _wired(host, host.tenants, bridge, taps) as filtered,
-    ):
-        for sender, receiver in (plain, filtered):
-            _establish(sender, receiver)
-        bursts = [Burst(sender, _RECEIVER, [_PORT]) for sender, _receiver in (plain, filtered)]
-        rounds = [[burst.send() for burst in bursts] for _ in range(_BURSTS)]
-        firsts = [
-            [Burst(sender, _RECEIVER, range(first, first + 1000)).send() for sender, _receiver in (plain, filtered)]
-            for first in range(10_000, 10_000 + 1000 * _FIRST_PACKET_BURSTS, 1000)
+    bare = _bridged(host, "bare", calls_netfilter=False)
+    with ExitStack() as stack:
+        sides = [
+            stack.enter_context(_wired(host, bare, "br0", ("left", "right"), PortFlags())),
+            stack.enter_context(_wired(host, host.tenants, bridge, taps)),
         ]
-    bare_ns, filtered_ns = (min(times) for times in zip(*rounds, strict=True))
-    bare_first_ns, first_ns = (min(times) for times in zip(*firsts, strict=True))
-    return PacketCost(bare_ns, filtered_ns, bare_first_ns, first_ns)
+        if shutil.which("iptables-restore"):
+            chained = _bridged(host, "chained", calls_netfilter=True)
+            sides.append(stack.enter_context(_wired(host, chained, "br0", ("left", "right"), PortFlags())))
+            _load_chains(chained, described.security_groups[0])
+        known, first = _bursts(sides)
+    chains = Chains(known[2], first[2]) if len(sides) == 3 else None
+    return PacketCost(known[0], known[1], first[0], first[1], chains)
+
+
+def _bursts(sides: Sequence[tuple[socket.socket, socket.socket]]) -> tuple[list[float], list[float]]:
+    """Return what a packet of a known flow costs on each side, and the first one of a flow."""
+    for sender, receiver in sides:
+        _establish(sender, receiver)
+    known = [Burst(sender, _RECEIVER, [_PORT]) for sender, _receiver in sides]
+    rounds = [[burst.send() for burst in known] for _ in range(_BURSTS)]
+    firsts = [
+        [Burst(sender, _RECEIVER, range(first, first + 1000)).send() for sender, _receiver in sides]
+        for first in range(10_000, 10_000 + 1000 * _FIRST_PACKET_BURSTS, 1000)
+    ]
+    return [min(times) for times in zip(*rounds, strict=True)], [min(times) for times in zip(*firsts, strict=True)]
+
+
+def _bridged(host: Host, name: str, *, calls_netfilter: bool) -> Path:
+    """Return a namespace with a bridge, whose frames iptables sees or does not."""
+    namespace = host.folder / "netns" / name
+    namespaces.create(namespace)
+    inside(namespace, partial(_make_bridge, calls_netfilter=calls_netfilter))
+    return namespace
+
+
+def _load_chains(namespace: Path, group: HostSecurityGroup) -> None:
+    half = _LOCAL_PORTS // 2 - 1
+    others = [f"port-{number}" for number in range(half)]
+    devices = [*others, "left", "right", *(f"far-{number}" for number in range(half))]
+    measured = [
+        iptables_chains.Port(device, _mac(number), f"10.10.0.{number}")
+        for number, device in enumerate(("left", "right"), start=1)
+    ]
+    ordered = sorted(group.rules, key=lambda rule: (rule.protocol or 0, rule.port_min or 0))
+    ingress = [rule for rule in ordered if rule.direction is Direction.INGRESS]
+    iptables_chains.load(namespace, devices, measured, ingress)
 
 
 async def _change_cost(host: Host) -> ChangeCost:
@@ -169,8 +210,9 @@ def _mac(number: int) -> str:
     return f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
-def _make_bare_bridge() -> None:
-    sysctls.make_so({"net/bridge/bridge-nf-call-iptables": "0", "net/ipv6/conf/all/disable_ipv6": "1"})
+def _make_bridge(*, calls_netfilter: bool) -> None:
+    calls = str(int(calls_netfilter))
+    sysctls.make_so({"net/bridge/bridge-nf-call-iptables": calls, "net/ipv6/conf/all/disable_ipv6": "1"})
     with Links() as links:
         links.add("br0", "bridge", "", 1500)
         made = links.get("br0")

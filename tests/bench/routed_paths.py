@@ -235,5 +235,7 @@ async def _outage(what: str, client: Path, address: str, move: Callable[[], Awai
     await move()
     lines += (await ping.stdout.read()).decode().splitlines()
     times = [float(match[1]) for line in lines if (match := re.match(r"\[([\d.]+)\] .*time=", line))]
+    if len(times) < 2:
+        raise RuntimeError(f"{what}: {address} answered {len(times)} times")
     gap = max(after - before for before, after in pairwise(times))
     return Outage(what, 400 - len(times), 400, max(0.0, gap - _PING_INTERVAL_S) * 1000)
