@@ -5,12 +5,11 @@ machine does only adds to it.
 """
 
 import asyncio
-import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,8 @@ from unittest.mock import patch
 
 from bench import iptables_chains
 from bench.packet_sender import Burst
-from bench.veth_guests import plug, speak
+from bench.precedence import ahead
+from bench.veth_guests import plug, speak, wait_to_know
 from contract.network_lab import Host, inside, network, running_lab
 from nephos_agent.network.linux import namespaces, sysctls
 from nephos_agent.network.linux.link_reader import GUEST_PORT, PortFlags
@@ -29,10 +29,11 @@ from nephos_agent.network.model import HostNetwork, HostPort, HostSecurityGroup,
 from nephos_agent.network.names import network_names, tap_name
 from nephos_api.resources.security_group import Direction, IPFamily
 
-_BURSTS = 300
+_BURSTS = 100
 _FIRST_PACKET_BURSTS = 20
 _PORT = 5000
 _SENDER, _RECEIVER = "10.10.0.1", "10.10.0.2"
+_PLAIN = ("left", "right")
 _LOCAL_PORTS = 200
 _MEMBERS = 2000
 _TCP, _UDP = 6, 17
@@ -40,24 +41,23 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Chains:
-    """The same by iptables' chains, the ports in the middle of 200."""
+class Cost:
+    """Nanoseconds a packet, the sender's own work included."""
 
     known_ns: float
+    """Of a flow that is known."""
     first_ns: float
+    """The first one of a flow, and what the kernel does to remember it."""
 
 
 @dataclass(frozen=True)
 class PacketCost:
-    """Nanoseconds a packet, the sender's own work included."""
+    """The same packets on three bridges."""
 
-    bare_ns: float
-    filtered_ns: float
-    bare_first_ns: float
-    first_ns: float
-    """The first packet of a flow, and what the kernel does to remember it."""
-    chains: Chains | None
-    """None where there is no iptables."""
+    bare: Cost
+    filtered: Cost
+    by_chains: Cost
+    """iptables, the ports in the middle of all."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,16 @@ async def _packet_cost(host: Host, rules: int) -> PacketCost:
     await host.driver.apply(described)
     bridge = network_names(described.uid, "nephos").bridge
     taps = (tap_name("port-1"), tap_name("port-2"))
-    bare = _bridged(host, "bare", calls_netfilter=False)
-    with ExitStack() as stack:
-        sides = [
-            stack.enter_context(_wired(host, bare, "br0", ("left", "right"), PortFlags())),
-            stack.enter_context(_wired(host, host.tenants, bridge, taps)),
-        ]
-        if shutil.which("iptables-restore"):
-            chained = _bridged(host, "chained", calls_netfilter=True)
-            sides.append(stack.enter_context(_wired(host, chained, "br0", ("left", "right"), PortFlags())))
-            _load_chains(chained, described.security_groups[0])
-        known, first = _bursts(sides)
-    chains = Chains(known[2], first[2]) if len(sides) == 3 else None
-    return PacketCost(known[0], known[1], first[0], first[1], chains)
+    bare, chained = _bridged(host, "bare", calls_netfilter=False), _bridged(host, "chained", calls_netfilter=True)
+    _load_chains(chained, described.security_groups[0])
+    with (
+        _wired(host, bare, "br0", _PLAIN, PortFlags()) as plain,
+        _wired(host, host.tenants, bridge, taps) as filtered,
+        _wired(host, chained, "br0", _PLAIN, PortFlags()) as by_chains,
+        ahead(),
+    ):
+        known, first = _bursts((plain, filtered, by_chains))
+    return PacketCost(*(Cost(*each) for each in zip(known, first, strict=True)))
 
 
 def _bursts(sides: Sequence[tuple[socket.socket, socket.socket]]) -> tuple[list[float], list[float]]:
@@ -131,10 +128,9 @@ def _bridged(host: Host, name: str, *, calls_netfilter: bool) -> Path:
 def _load_chains(namespace: Path, group: HostSecurityGroup) -> None:
     half = _LOCAL_PORTS // 2 - 1
     others = [f"port-{number}" for number in range(half)]
-    devices = [*others, "left", "right", *(f"far-{number}" for number in range(half))]
+    devices = [*others, *_PLAIN, *(f"far-{number}" for number in range(half))]
     measured = [
-        iptables_chains.Port(device, _mac(number), f"10.10.0.{number}")
-        for number, device in enumerate(("left", "right"), start=1)
+        iptables_chains.Port(device, _mac(number), f"10.10.0.{number}") for number, device in enumerate(_PLAIN, start=1)
     ]
     ordered = sorted(group.rules, key=lambda rule: (rule.protocol or 0, rule.port_min or 0))
     ingress = [rule for rule in ordered if rule.direction is Direction.INGRESS]
@@ -232,6 +228,8 @@ def _wired(
         speak(guest, f"10.10.0.{number}/16")
         made.append(inside(guest, partial(_open, number)))
     try:
+        made[0].sendto(b"to nobody's port", (_RECEIVER, _PORT + 1))
+        wait_to_know(host.folder / "netns" / f"{namespace.name}-1", _RECEIVER)
         yield made[0], made[1]
     finally:
         for each in made:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
+from bench import precedence
 from bench.hand_wired import HandWired, hand_wired
 from bench.veth_guests import plug, speak
 from contract.network_lab import Host, Lab, network, port
@@ -36,7 +37,6 @@ from nephos_api.resources.security_group import Direction, IPFamily
 _PING_INTERVAL_S = 0.005
 _FLOATING = "203.0.113.22"
 _TCP = 6
-_FIRST = ("chrt", "--rr", "1")
 _Ends: TypeAlias = tuple[Path, Path, str]
 """Where the client and the server are, and the address that the client calls."""
 
@@ -176,12 +176,14 @@ def _carry(ends: _Ends, run_s: int) -> Carried:
     """Have one TCP stream run, before whatever else the machine does: both ends are scheduled in real time."""
     client, server, address = ends
     listener = subprocess.Popen(
-        [*_FIRST, "nsenter", f"--net={server}", "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE, text=True
+        [*precedence.COMMAND, "nsenter", f"--net={server}", "iperf3", "-s", "-1", "--forceflush"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert listener.stdout is not None
     while "Server listening" not in listener.stdout.readline():
         pass
-    command = [*_FIRST, "nsenter", f"--net={client}", "iperf3", "-J", "-c", address, "-t", str(run_s)]
+    command = [*precedence.COMMAND, "nsenter", f"--net={client}", "iperf3", "-J", "-c", address, "-t", str(run_s)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=run_s + 20)
     listener.communicate(timeout=10)
     end = json.loads(done.stdout)["end"]

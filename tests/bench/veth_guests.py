@@ -12,8 +12,11 @@ from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.link_reader import GUEST_PORT, PortFlags
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.linux.neighbours import NeighbourSocket, bridge_entry
+from nephos_dev.waiting import NotYet, wait_for
 
 MTU = 1450
+_COMPLETE = 2
+"""ATF_COM: the kernel has the MAC (arp(7))."""
 
 
 def plug(guest: Path, mac: str, place: Path, bridge: str, device: str, flags: PortFlags = GUEST_PORT) -> None:
@@ -26,6 +29,21 @@ def plug(guest: Path, mac: str, place: Path, bridge: str, device: str, flags: Po
 def speak(guest: Path, address: str) -> None:
     """Bring the guest's NIC up, with that address and prefix length."""
     inside(guest, partial(_configure, address))
+
+
+def wait_to_know(guest: Path, address: str) -> None:
+    """Wait until the guest knows who has an address that it has called: until then, what it sends waits with it."""
+
+    def probe() -> None:
+        if not inside(guest, partial(_knows, address)):
+            raise NotYet(f"nobody answers for {address}")
+
+    wait_for(probe, what=f"{guest.name} calls {address}", timeout_s=10)
+
+
+def _knows(address: str) -> bool:
+    lines = Path("/proc/thread-self/net/arp").read_text().splitlines()
+    return any(line.split()[0] == address and int(line.split()[2], 16) & _COMPLETE for line in lines[1:])
 
 
 def _join(bridge: str, device: str, mac: str, guest: int, flags: PortFlags) -> None:
