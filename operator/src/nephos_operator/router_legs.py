@@ -38,7 +38,7 @@ def plan_legs(router: Router, outside: Sequence[str], store: Store) -> Legs:
     held = {leg.subnet for leg in router.status.legs}
     for name in sorted(router.spec.subnets, key=lambda name: name not in held):  # what it has stays its own
         leg = _leg(router, name, store)
-        problem = leg if isinstance(leg, Waits | Stalls) else _overlap(leg, legs.values(), outside)
+        problem = leg if isinstance(leg, Waits | Stalls) else _overlap(leg, (*kept, *legs.values()), outside)
         if problem is None and len(legs) + len(kept) >= MOST_LEGS:
             problem = _no_room(name)
         if problem is not None:

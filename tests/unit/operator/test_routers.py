@@ -331,6 +331,20 @@ async def test_a_leg_that_is_taken_out_stays_while_a_floating_ip_needs_it(outsid
     assert "Router" not in await outside.message(Subnet, "blue-v4")
 
 
+async def test_a_leg_that_stays_leaves_no_room_for_one_with_the_same_addresses(outside: World) -> None:
+    await outside.add_network("same", "10.0.0.128/25")
+    await outside.add_server("one")
+    await outside.add_router()
+    await outside.add_floating_ip(server="one")
+    router = await outside.change(Router, "edge", subnets=["same-v4"])
+    assert [leg.subnet for leg in router.status.legs] == ["blue-v4"]
+    assert await outside.reason(Router, "edge") == "Overlaps"
+    await outside.change(FloatingIP, "web", server=None)
+    router = await outside.get(Router, "edge")
+    assert [leg.subnet for leg in router.status.legs] == ["same-v4"]
+    assert router.status.phase == "Active"
+
+
 async def test_an_outside_that_is_taken_away_stays_while_a_floating_ip_needs_it(outside: World) -> None:
     await outside.add_server("one")
     await outside.add_router()
