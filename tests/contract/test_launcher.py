@@ -224,6 +224,11 @@ async def test_a_unit_whose_replacement_was_cut_off_is_replaced_the_next_time(tm
     (folder / "nephos-test-one.conf").write_text(render(later))
     await launcher.start(later)
     await eventually(lambda: _says(note, "later"))
+    other = Unit("nephos-test-two", (*argv, "other"), "A test's process")
+    (folder / "nephos-test-two.conf").write_text(render(other))
+    assert await launcher.units() == {"nephos-test-one"}
+    await launcher.start(other)
+    await eventually(lambda: _says(note, "other"))
     process.terminate()
     await asyncio.to_thread(process.wait, 20)
 
@@ -295,6 +300,7 @@ async def test_a_unit_that_somebody_stopped_is_started_again(tmp_path: Path) -> 
     assert control
     command = [control, "-s", f"unix://{tmp_path}/s.sock", "stop", unit.name]
     await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+    assert await launcher.units() == frozenset()
     await launcher.start(unit)
     await eventually(lambda: _is(_starts(note), 2))
     process.terminate()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor.states import RUNNING_STATES, getProcessStateDescription
+from supervisor.states import RUNNING_STATES, ProcessStates, getProcessStateDescription
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from nephos_agent.launcher.protocol import Unit
@@ -20,6 +20,7 @@ from nephos_api.errors import TemporaryFault
 _SUFFIX: Final = ".conf"
 _RETRIES: Final = 1_000_000  # a program that keeps failing is for its log to show, not for the supervisor to give up on
 _UP: Final = frozenset(getProcessStateDescription(state) for state in RUNNING_STATES)
+_AT_REST: Final = frozenset(map(getProcessStateDescription, (ProcessStates.STOPPED, ProcessStates.FATAL)))
 _END_TIMEOUT_S: Final = 15.0  # longer than a supervisord waits until it kills what does not heed SIGTERM
 _END_PAUSE_S: Final = 0.01
 _HARMLESS: Final = frozenset({Faults.BAD_NAME, Faults.NOT_RUNNING, Faults.ALREADY_STARTED, Faults.ALREADY_ADDED})
@@ -65,8 +66,9 @@ class SupervisorLauncher:
         await self._in_thread(self._call, "signalProcess", name, str(signal_number))
 
     async def units(self) -> frozenset[str]:
-        """Return the names of the files."""
-        return await asyncio.to_thread(lambda: frozenset(path.stem for path in self._folder.glob(f"*{_SUFFIX}")))
+        """Return the names of the programs that are kept running and have their files."""
+        async with self._lock:
+            return await asyncio.to_thread(self._units)
 
     async def _in_thread(self, function: Callable[..., object], *arguments: object) -> None:
         async with self._lock:
@@ -112,6 +114,11 @@ class SupervisorLauncher:
                 time.sleep(_END_PAUSE_S)
             else:
                 return
+
+    def _units(self) -> frozenset[str]:
+        files = frozenset(path.stem for path in self._folder.glob(f"*{_SUFFIX}"))
+        known = self._call("getAllProcessInfo") or ()
+        return files & {each["group"] for each in known if each["statename"] not in _AT_REST}
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
