@@ -13,6 +13,9 @@ from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.router.names import inner_name, leg_name, router_names
 
 _LOOKS = """
+ip -o link show | grep -o ": .* mtu [0-9]*"
+ip -d -o link show type bridge | grep -o "nbr[^:]*:\\|nf_call_[a-z0-9]* ."
+bridge -d -o link show
 bridge fdb show
 ip -o addr show
 ip neigh show nud permanent
@@ -25,7 +28,7 @@ cd /proc/sys/net
 grep -s . bridge/* ipv4/icmp_errors* ipv[46]/conf/*/*forwarding ipv4/conf/*/*_filter ipv[46]/conf/*/proxy_*
 grep -s . ipv4/conf/*/arp_* ipv[46]/conf/*/*_redirects ipv6/conf/*/accept_* ipv6/conf/*/disable_ipv6
 """
-_NAMES = re.compile(r"\b0x[0-9a-f]{8}\b|\b[0-9]+(?= \. [0-9a-f:.]+ :)|^[0-9]+: |elements = {", re.MULTILINE)
+_NAMES = re.compile(r"@[a-z0-9]+|\b0x[0-9a-f]{8}\b|\b[0-9]+(?= \. [0-9a-f:.]+ :)|^[0-9]+: |elements = {", re.MULTILINE)
 """By which numbers the filters and the kernel know things."""
 _OWN = re.compile(r"33:33:|[0-9a-f:]+ dev \S+ master \S+ permanent")
 """MACs that ports of bridges have themselves."""

@@ -40,6 +40,11 @@ async def kept(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kept]:
 @pytest.mark.parametrize(
     ("place", "by_hand"),
     [
+        ("tenants", "bridge link set dev {vxlan} learning on"),
+        ("tenants", "bridge link set dev {tap} flood on"),
+        ("tenants", "bridge link set dev {door} flood on"),
+        ("tenants", "ip link set {tap} mtu 1300"),
+        ("tenants", "ip link set {bridge} type bridge nf_call_iptables 0"),
         ("tenants", "bridge fdb del {mac} dev {vxlan} self"),
         ("tenants", "bridge fdb replace {mac} dev {vxlan} self dst 192.0.2.99 permanent"),
         ("tenants", "bridge fdb del 00:00:00:00:00:00 dev {vxlan} self dst 192.0.2.2"),

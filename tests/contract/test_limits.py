@@ -36,12 +36,13 @@ import json, socket, sys, time
 box = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 box.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 box.bind(("", 9999))
-box.settimeout(1.0)
+box.settimeout(10.0)  # the sender is yet to start
 print("ready", flush=True)
 packets, size, first, last = 0, 0, None, 0.0
 try:
     while True:
         data = box.recv(2000)
+        box.settimeout(1.0)
         last = time.monotonic()
         first = first or last
         packets, size = packets + 1, size + len(data)
@@ -83,7 +84,7 @@ class Path:
         assert await receiver.stdout.readline() == b"ready\n"
         arguments = ("10.10.0.12", str(size), str(packets_per_second), str(_SECONDS))
         _, sent = await self.a.run("python3", "-c", _SEND, *arguments)
-        packets, received, seconds = json.loads(await asyncio.wait_for(receiver.stdout.readline(), 10))
+        packets, received, seconds = json.loads(await asyncio.wait_for(receiver.stdout.readline(), 20))
         await receiver.wait()
         return Measured(int(sent), packets, received * 8 / 1000 / max(seconds, 0.001))
 

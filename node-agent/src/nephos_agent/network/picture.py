@@ -95,10 +95,9 @@ class Picture:
         """Return the service whose leg the device is, if there is one."""
         return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Service)), None)
 
-    def bridge_of(self, device: str) -> str | None:
-        """Return the bridge that the device is a port of."""
-        facts = self._by_device.get(device, {}).values()
-        return next((fact.bridge for fact in facts if isinstance(fact, (Tap, Vxlan, Uplink, Service))), None)
+    def device(self, name: str) -> Fact | None:
+        """Return what the device itself is, if there is one of that name."""
+        return next((fact for fact in self._by_device.get(name, {}).values() if isinstance(fact, DEVICES)), None)
 
     def network_of(self, device: str) -> str | None:
         """Return the UID of the network that the device belongs to."""

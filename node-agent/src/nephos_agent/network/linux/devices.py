@@ -148,14 +148,6 @@ class Devices:
         """Tell whether the tenant namespace has the device."""
         return self._tenants.get(name) is not None
 
-    def is_port(self, name: str, index: int, bridge: str | None) -> bool:
-        """Tell whether that very device is there and up, its other end too, and on that bridge where one is named."""
-        link = self._tenants.get(name)
-        if link is None or link.index != index or not link.is_up or (link.kind == "veth" and not link.has_carrier):
-            return False
-        master = self._tenants.get(bridge) if bridge is not None else None
-        return bridge is None or (master is not None and link.master == master.index)
-
     def waiting_taps(self) -> frozenset[str]:
         """Return the names of this cloud's taps that are in the host's namespace still."""
         return frozenset(link.name for link in self._host.all() if link.kind == "tun" and self._is_own(link))

@@ -15,16 +15,14 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import structlog
-from pyroute2.netlink.exceptions import NetlinkError
 
 from nephos_agent.launcher.protocol import Launcher
 from nephos_agent.network.desired import local_ports
 from nephos_agent.network.facts import Dnsmasq
-from nephos_agent.network.linux.libnftables import NftablesError
 from nephos_agent.network.linux.name_relay import NameRelay
 from nephos_agent.network.linux.routers import Routers
 from nephos_agent.network.linux.units import dnsmasq_unit
-from nephos_agent.network.linux.worker import Outcome, Worker
+from nephos_agent.network.linux.worker import REFUSALS, Outcome, Worker
 from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import network_names
 from nephos_agent.network.observed import Observed
@@ -193,7 +191,7 @@ class LinuxNetwork:
         """Run in the kernel thread. Raises ``TemporaryFault`` for what the kernel refuses."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except (OSError, NetlinkError, NftablesError) as error:
+        except REFUSALS as error:
             raise TemporaryFault(f"network: {error}", reason="NetworkFault") from error
 
     def _watch(self) -> None:

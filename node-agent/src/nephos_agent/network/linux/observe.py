@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from nephos_agent.network.facts import (
@@ -12,7 +13,7 @@ from nephos_agent.network.facts import (
     Tap,
     Vxlan,
 )
-from nephos_agent.network.linux import hosts_files
+from nephos_agent.network.linux import hosts_files, namespaces
 from nephos_agent.network.linux import services as linux_services
 from nephos_agent.network.linux.entries import fact_of
 from nephos_agent.network.linux.kernel import Kernel
@@ -65,6 +66,17 @@ def observe(kernel: Kernel, units: frozenset[str]) -> Observation:
         open_taps=frozenset(link.name for link in taps if link.has_carrier),
         loose_taps=frozenset(link.name for link in taps if link.master is None),
     )
+
+
+def observe_device(kernel: Kernel, name: str) -> Fact | None:
+    """Return what the device of that name in the tenant namespace is, or None where it is none of this cloud's."""
+    link = kernel.tenants.get(name)
+    mark = _own_mark(link, kernel.settings.cloud_id) if link else None
+    if link is None or mark is None:
+        return None
+    with namespaces.entered(kernel.namespace):
+        master = socket.if_indextoname(link.master) if link.master is not None else ""
+    return next(iter(_device_facts(kernel, link, mark, master)), None)
 
 
 def _own_mark(link: Link, cloud_id: str) -> Mark | None:

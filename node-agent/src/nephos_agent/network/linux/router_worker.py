@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from nephos_agent.network.linux import announce as linux_announce
 from nephos_agent.network.linux import hosts_files, namespaces, sysctls
 from nephos_agent.network.linux.events import Events
 from nephos_agent.network.linux.kernel import Kernel
+from nephos_agent.network.linux.link_reader import SERVICE_PORT
 from nephos_agent.network.linux.route_reader import connected_by
 from nephos_agent.network.linux.router_kernel import RouterKernel
 from nephos_agent.network.linux.router_observe import RouterObserver
 from nephos_agent.network.linux.router_space import opened
-from nephos_agent.network.linux.said import LinkEvent, Said
+from nephos_agent.network.linux.said import Said
 from nephos_agent.network.model import HostRouter
 from nephos_agent.network.names import network_names
 from nephos_agent.network.router.advertiser import interfaces
@@ -204,7 +205,7 @@ class RouterWorker:
 
         ``tenants`` is what was said of the tenant namespace, ``heard`` what was said of each place.
         """
-        broken = set(self._disturbed(tenants.links))
+        broken = self._disturbed({event.name for event in tenants.links} | tenants.ports)
         for key, fact in tenants.facts.items():
             uid = self._owners.get(key[1])
             if uid and self._pictures[uid].get(key) != fact:
@@ -213,15 +214,15 @@ class RouterWorker:
         self.is_stale |= bool(broken)
         return frozenset(broken)
 
-    def _disturbed(self, events: Iterable[LinkEvent]) -> frozenset[str]:
-        """Return the UIDs of the routers whose legs somebody else took down, away or off their bridge."""
+    def _disturbed(self, devices: Set[str]) -> set[str]:
+        """Return the UIDs of the routers of whose legs among the devices one is not as it was made."""
         found = set()
-        for name in {event.name for event in events} & self._owners.keys():
+        for name in devices & self._owners.keys():
             uid = self._owners[name]
             legs = self._pictures[uid].legs()
             if not all(self._is_port(leg) for leg in legs if leg.device == name):
                 found.add(uid)
-        return frozenset(found)
+        return found
 
     def _is_other(self, router_uid: str, said: Said) -> bool:
         """Tell whether what was said of the router's namespace is not as it was thought to be."""
@@ -312,7 +313,8 @@ class RouterWorker:
 
     def _is_port(self, leg: Leg) -> bool:
         link, bridge = self._kernel.tenants.get(leg.device), self._kernel.tenants.get(leg.bridge)
-        return bool(link and bridge and link.is_up and link.master == bridge.index)
+        is_there = link and bridge and link.is_up and link.master == bridge.index
+        return bool(is_there and link and link.port_flags == SERVICE_PORT and link.mtu == leg.mtu)
 
 
 def _sysctls(devices: Iterable[str], *, forwards: bool) -> dict[str, str]:

@@ -71,6 +71,8 @@ class Said:
     """Everything that was said of one namespace; of what was said twice the last."""
 
     links: list[LinkEvent] = field(default_factory=list)
+    ports: set[str] = field(default_factory=set)
+    """Devices of which was said how they are ports of a bridge."""
     facts: dict[Key, Fact | RouterFact | None] = field(default_factory=dict)
     """None where there is nothing any more, or nothing such as an agent makes."""
     severed: set[tuple[str, str]] = field(default_factory=set)
@@ -96,6 +98,7 @@ class Said:
 def _take_link(said: Said, kind: int, payload: memoryview, names: dict[int, str]) -> None:
     family, _type, index, flags, _change = _IFINFOMSG.unpack_from(payload)
     if family == socket.AF_BRIDGE:
+        said.ports |= {names[index]} if index in names else set()
         return
     found = dict(attributes(payload, _IFINFOMSG.size))
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()

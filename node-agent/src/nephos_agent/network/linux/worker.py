@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
 from nephos_agent.network.facts import DEVICES, Dnsmasq, Fact, GuardElement, HostsFile, Service, Tap
@@ -14,7 +17,8 @@ from nephos_agent.network.linux import services as linux_services
 from nephos_agent.network.linux import traffic as linux_traffic
 from nephos_agent.network.linux.events import Events
 from nephos_agent.network.linux.kernel import Kernel
-from nephos_agent.network.linux.observe import observe
+from nephos_agent.network.linux.libnftables import NftablesError
+from nephos_agent.network.linux.observe import observe, observe_device
 from nephos_agent.network.linux.router_worker import RouterWorker
 from nephos_agent.network.linux.said import LinkEvent, Said
 from nephos_agent.network.linux.service_watch import ServiceWatch
@@ -28,6 +32,8 @@ from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
 from nephos_agent.network.traffic import PortTraffic
 
+REFUSALS: Final = (OSError, NetlinkError, NftablesError)
+"""What the kernel says no by."""
 _TENANTS: Final = "tenants"
 """How the tenant namespace is called among the places that are listened to."""
 _PORTS_OWN: Final = (GuardElement, PacketLimit, Funnel)
@@ -304,13 +310,16 @@ class Worker:
         """
         heard = self.events.said()
         said = heard.get(_TENANTS, Said())
-        if said.is_lost:
-            self._is_stale = True
-            return frozenset({""})
+        if not said.is_lost:
+            with suppress(*REFUSALS):
+                return self._judged(said, heard)
+        self._is_stale = True
+        return frozenset({""})
+
+    def _judged(self, said: Said, heard: Mapping[str, Said]) -> frozenset[str]:
         ours = [event for event in said.links if self._indices.get(event.name) == event.index]
-        disturbed = {
-            uid for event in ours if self._is_disturbed(event) and (uid := self._picture.network_of(event.name))
-        }
+        touched = {event.name for event in ours} | (said.ports & self._indices.keys())
+        disturbed = {uid for name in touched if self._is_otherwise(name) and (uid := self._picture.network_of(name))}
         disturbed |= self._displaced(said)
         disturbed |= self._services.changed(heard, self._picture)
         self._commits_seen += said.commits
@@ -332,13 +341,10 @@ class Worker:
                 found.add(uid)
         return found
 
-    def _is_disturbed(self, event: LinkEvent) -> bool:
-        """Tell whether the event shows another's doing; what it says in passing is checked against what is."""
-        bridge = self._picture.bridge_of(event.name)
-        looks_moved = bridge is not None and event.master != self._indices.get(bridge)
-        looks_cut = not event.has_carrier and self._picture.tap(event.name) is None
-        looks_wrong = event.is_gone or not event.is_up or looks_moved or looks_cut
-        return looks_wrong and not self._kernel.devices.is_port(event.name, event.index, bridge)
+    def _is_otherwise(self, name: str) -> bool:
+        """Tell whether the device is not as it was made; what was said in passing is checked against what is."""
+        made = self._picture.device(name)
+        return made is not None and observe_device(self._kernel, name) != made
 
     def _was_closed(self, event: LinkEvent) -> bool:
         """Tell whether the event says that QEMU let go of a tap; take note of it."""
