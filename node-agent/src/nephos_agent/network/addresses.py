@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -13,6 +14,7 @@ METADATA_IPV6: Final = "fe80::a9fe:a9fe"
 _LINK_LOCAL_PREFIX: Final = 0xFE80 << 112
 
 
+@lru_cache(maxsize=65536)
 def link_local(mac: str) -> str:
     """Return the IPv6 link-local address that an interface with that MAC gives itself (modified EUI-64, RFC 4291)."""
     return str(IPv6Address(_LINK_LOCAL_PREFIX | interface_id(mac)))
