@@ -87,6 +87,7 @@ def town(cloud: Cloud, members: int, hosts: int) -> Iterator[Town]:
     )
     tenant.wait_phase(_WATCHED, "Active")  # before there is any other host
     tenant.wait_phase(_WATCHED, "Active", kind="floatingip")
+    cloud.kubectl("patch", "host", cloud.hosts[0].name, "--type=merge", '--patch={"spec": {"enabled": false}}')
     with simulated_hosts(cloud, hosts) as simulated:
         create_servers(cloud, tenant, 0, members - 1, networks=1)
         yield Town(cloud, tenant, simulated, members)
