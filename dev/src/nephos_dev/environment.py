@@ -100,6 +100,7 @@ def image_service(layout: Layout) -> Mapping[str, str]:
 def agent(layout: Layout, host: HostLayout, capacity: Capacity, guests_run_with: str) -> Mapping[str, str]:
     """Return the environment of the agent of `host`; its paths are those inside the host."""
     return _common(layout, layout.kubeconfigs / host.name) | {
+        "MALLOC_ARENA_MAX": "1",  # as in the image: its threads take turns anyway
         "NEPHOS_AGENT_ACCELERATION": guests_run_with,
         "NEPHOS_AGENT_CAPACITY_DISK_GIB": str(capacity.disk_gib),
         "NEPHOS_AGENT_CAPACITY_MEMORY_MIB": str(capacity.memory_mib),
@@ -137,5 +138,8 @@ def _common(layout: Layout, kubeconfig: Path) -> dict[str, str]:
         "KUBECONFIG": str(kubeconfig),
         "NEPHOS_CLOUD_ID": layout.cloud_id,
         "NEPHOS_NAMESPACE": SYSTEM_NAMESPACE,
+        # Whatever this machine's shells are told: compiling anew costs each start a second, and memory until its end.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(layout.bytecode),
         "PYTHONUNBUFFERED": "1",
     }

@@ -174,6 +174,11 @@ class Layout:
         return self.cache / "images"
 
     @property
+    def bytecode(self) -> Path:
+        """Where Python keeps what it compiled for the cloud's processes."""
+        return self.cache / "bytecode"
+
+    @property
     def supervisor_config(self) -> Path:
         """The configuration of the supervisord of this cloud."""
         return self.state / "supervisord.conf"

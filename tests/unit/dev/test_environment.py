@@ -45,6 +45,14 @@ def test_an_agent_knows_its_host_only() -> None:
     assert told["KUBECONFIG"].endswith("/kubeconfigs/nephos-h2")
 
 
+def test_no_process_compiles_what_another_has_compiled_whatever_this_shell_is_told() -> None:
+    host = LAYOUT.host(1)
+    agent = environment.agent(LAYOUT, host, Capacity(vcpus=1, memory_mib=1024, disk_gib=10), "tcg")
+    for told in (agent, environment.operator(LAYOUT, 1), environment.image_service(LAYOUT)):
+        assert told["PYTHONPYCACHEPREFIX"] == "/cache/bytecode"
+        assert told["PYTHONDONTWRITEBYTECODE"] == "", "empty: Python may write it"
+
+
 @pytest.mark.parametrize(
     ("flags", "device", "expected"),
     [(["sse2", "svm"], True, "kvm"), (["vmx"], True, "kvm"), (["vmx"], False, "tcg"), (["sse2"], True, "tcg")],
