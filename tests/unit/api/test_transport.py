@@ -1,5 +1,7 @@
 """What answers of an API server mean, and credentials that are renewed while we run."""
 
+import subprocess
+import sys
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -167,3 +169,10 @@ async def test_a_watch_that_breaks_says_how(
     async with connect(write_kubeconfig(tmp_path / "kubeconfig", url, "first")) as kubernetes:
         with pytest.raises(error):
             [event async for event in kubernetes.watch(Network, Selection(), "7")]
+
+
+def test_a_process_that_talks_to_the_api_carries_no_second_client() -> None:
+    loaded = "import sys, nephos_api.kube.client; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.split()
+    assert "kubernetes.aio.client.rest" in modules
+    assert not {"kubernetes.client", "requests", "oauthlib"}.intersection(modules)

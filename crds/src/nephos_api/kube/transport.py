@@ -20,12 +20,16 @@ from urllib.parse import urlencode
 
 import aiohttp
 import structlog
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from pydantic_core import from_json
 
 from nephos_api.errors import ApiUnavailable, Conflict, Expired, NephosError, Refused
+from nephos_api.kube.aio_client import (
+    ConfigException,
+    Configuration,
+    RESTClientObject,
+    load_incluster_config,
+    load_kube_config,
+)
 
 log = structlog.get_logger(__name__)
 
