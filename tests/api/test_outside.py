@@ -13,7 +13,7 @@ from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.layout import name_for_tests
 from nephos_dev.progress import FailureError
 from nephos_dev.scale import prepare, simulated_hosts
-from nephos_dev.tenant import Tenant, conditions, manifest, network_manifests, server_manifest
+from nephos_dev.tenant import Tenant, conditions, manifest, network_manifests, reason_is, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,18 +47,6 @@ def demo(cloud: Cloud) -> Tenant:
 def ready(found: dict[str, Any]) -> dict[str, Any]:
     """Return the Ready condition, empty where nothing was said yet."""
     return conditions(found).get("Ready", {})
-
-
-def reason_is(expected: str) -> Any:
-    return lambda found: "" if ready(found).get("reason") == expected else f"its reason is {ready(found)}"
-
-
-def wait_gone(tenant: Tenant, kind: str, name: str) -> None:
-    def probe() -> None:
-        if (found := tenant.get(kind, name)) is not None:
-            raise NotYet(f"it is still there: {ready(found)}")
-
-    wait_for(probe, what=f"no {kind} {name}", timeout_s=30)
 
 
 @pytest.mark.timeout(300)
@@ -180,7 +168,7 @@ def test_what_is_held_names_its_holders_and_goes_once_they_let_go(demo: Tenant) 
     demo.wait("subnet", "red-v4", lambda found: "" if "Router" not in ready(found)["message"] else "held by it still")
     demo.delete("port", "vip")
     for kind, name in (("subnet", "red-v4"), ("network", "red")):
-        wait_gone(demo, kind, name)
+        demo.wait_gone(kind, name)
 
 
 @pytest.mark.timeout(120)
@@ -203,7 +191,7 @@ def test_a_router_or_port_in_use_is_deleted_once_it_is_not(cloud: Cloud, demo: T
     assert "held by FloatingIP demo/web" in ready(held)["message"]
     assert held["status"]["legs"]
     demo.patch_spec("floatingip", "web", {"server": None})
-    wait_gone(demo, "router", "edge")
+    demo.wait_gone("router", "edge")
     demo.delete("port", "web-1-net0", wait=False)
 
     def told() -> None:
@@ -214,7 +202,7 @@ def test_a_router_or_port_in_use_is_deleted_once_it_is_not(cloud: Cloud, demo: T
     wait_for(told, what="the Port says who has it", timeout_s=30)
     assert demo.get("port", "web-1-net0") is not None
     demo.delete("server", "web-1")
-    wait_gone(demo, "port", "web-1-net0")
+    demo.wait_gone("port", "web-1-net0")
     cloud.kubectl("apply", f"--filename={EXAMPLES / 'quickstart.yaml'}")
     demo.wait_phase("web", "Active", kind="floatingip")
 

@@ -14,8 +14,7 @@ from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.layout import name_for_tests
 from nephos_dev.progress import FailureError
 from nephos_dev.scale import prepare, simulated_hosts
-from nephos_dev.tenant import Manifest, Tenant, conditions, manifest, server_manifest
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.tenant import Manifest, Tenant, manifest, reason_is, server_manifest
 
 BLUE = {"name": "net0", "network": "net-0"}
 VIP = {"name": "net1", "network": "net-0", "port": "vip"}
@@ -60,22 +59,6 @@ def is_of(server: str | None) -> Callable[[dict[str, Any]], str]:
     return lack
 
 
-def is_ready(reason: str) -> Callable[[dict[str, Any]], str]:
-    def lack(found: dict[str, Any]) -> str:
-        ready = conditions(found).get("Ready", {})
-        return "" if ready.get("reason") == reason else f"it says {ready}"
-
-    return lack
-
-
-def wait_gone(tenant: Tenant, kind: str, name: str) -> None:
-    def probe() -> None:
-        if tenant.get(kind, name) is not None:
-            raise NotYet("it is still there")
-
-    wait_for(probe, what=f"no {kind} {name}", timeout_s=30)
-
-
 def is_active(found: dict[str, Any]) -> str:
     phase = found.get("status", {}).get("phase")
     return "" if phase == "Active" else f"its phase is {phase}"
@@ -89,7 +72,7 @@ def server(name: str, *networks: dict[str, Any], **spec: Any) -> Manifest:
 def test_a_port_is_moved_between_running_servers_and_outlives_both(tenant: Tenant) -> None:
     mine = {"macAddress": MAC, "addresses": ["10.0.0.50"], "allowedAddressPairs": [{"address": "10.0.0.100"}]}
     tenant.apply(manifest("Port", "vip", network="net-0", **mine))
-    made = tenant.wait("port", "vip", is_ready("Unbound"))
+    made = tenant.wait("port", "vip", reason_is("Unbound"))
     tenant.apply(server("one", BLUE, VIP), server("two", BLUE))
     for name in ("one", "two"):
         tenant.wait_phase(name, "Active")
@@ -104,7 +87,7 @@ def test_a_port_is_moved_between_running_servers_and_outlives_both(tenant: Tenan
     assert [(held["address"], held["mac"]) for held in status["addresses"]][-1] == ("10.0.0.50", MAC)
     tenant.delete("server", "one", "two")
     wait_spec(tenant, "vip", is_of(None))
-    kept = tenant.wait("port", "vip", is_ready("Unbound"))
+    kept = tenant.wait("port", "vip", reason_is("Unbound"))
     assert kept["spec"] == made["spec"]
     tenant.delete("port", "vip")
 
@@ -126,7 +109,7 @@ def test_a_nic_comes_and_goes_while_the_server_runs(tenant: Tenant) -> None:
 
 @pytest.mark.timeout(180)
 def test_groups_reach_the_ports_of_running_servers(tenant: Tenant) -> None:
-    tenant.wait("sg", "default", is_ready("Ready"))
+    tenant.wait("sg", "default", reason_is("Ready"))
     tenant.apply(manifest("SecurityGroup", "web"), server("shielded", BLUE))
     tenant.wait_phase("shielded", "Active")
     port = wait_spec(tenant, "shielded-net0", names_groups("default"))
@@ -135,15 +118,15 @@ def test_groups_reach_the_ports_of_running_servers(tenant: Tenant) -> None:
         tenant.patch_spec("server", "shielded", {"securityGroups": groups})
         wait_spec(tenant, "shielded-net0", names_groups(*(["default"] if groups is None else groups)))
     tenant.delete("sg", "web", wait=False)
-    tenant.wait("sg", "web", is_ready("InUse"))
+    tenant.wait("sg", "web", reason_is("InUse"))
     tenant.patch_spec("server", "shielded", {"securityGroups": None})
-    wait_gone(tenant, "sg", "web")
+    tenant.wait_gone("sg", "web")
     tenant.delete("server", "shielded")
 
 
 @pytest.mark.timeout(60)
 def test_a_default_group_that_is_deleted_comes_again(tenant: Tenant) -> None:
-    before = tenant.wait("sg", "default", is_ready("Ready"))
+    before = tenant.wait("sg", "default", reason_is("Ready"))
     tenant.delete("sg", "default", wait=False)
 
     def lack(found: dict[str, Any]) -> str:

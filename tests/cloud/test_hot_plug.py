@@ -50,14 +50,6 @@ def wait_bound(project: Tenant, port: str, server: str | None, phase: str) -> No
     wait_for(probe, what=f"Port {port} {phase} at {server}", timeout_s=60)
 
 
-def wait_gone(project: Tenant, kind: str, name: str) -> None:
-    def probe() -> None:
-        if project.get(kind, name) is not None:
-            raise NotYet("it is still there")
-
-    wait_for(probe, what=f"{kind} {name} is gone", timeout_s=60)
-
-
 def list_nics(project: Tenant, server: str, *nics: dict[str, str]) -> None:
     project.patch_spec("server", server, {"networks": list(nics)})
 
@@ -75,7 +67,7 @@ def test_a_running_guest_gets_a_nic_and_talks_by_it_and_loses_it_again(project: 
         list_nics(project, name, NET0)
     for name in ("a", "b"):
         eventually_not(guests.ask(name, "ip link show dev eth1"), what=f"{name} let go of its NIC")
-        wait_gone(project, "port", f"{name}-net1")
+        project.wait_gone("port", f"{name}-net1")
 
 
 def test_a_port_outlives_its_nic_and_moves_to_another_server(project: Tenant, guests: Guests) -> None:
@@ -158,4 +150,4 @@ def test_a_subnet_whose_addresses_are_in_use_says_by_whom_and_goes_once_they_are
     project.wait("subnet", "green-v4", lambda found: "" if "Port" in str(conditions(found)) else str(found["status"]))
     assert "loose" in str(conditions(project.get("subnet", "green-v4") or {}))
     project.delete("port", "loose")
-    wait_gone(project, "subnet", "green-v4")
+    project.wait_gone("subnet", "green-v4")

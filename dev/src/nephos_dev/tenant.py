@@ -108,6 +108,15 @@ class Tenant:
 
         return wait_for(probe, what=f"{kind} {self.name}/{name}", timeout_s=timeout_s)
 
+    def wait_gone(self, kind: str, name: str) -> None:
+        """Wait until an object is gone whose deletion was asked for."""
+
+        def probe() -> None:
+            if (found := self.get(kind, name)) is not None:
+                raise NotYet(f"it is still there, its conditions are {json.dumps(conditions(found))}")
+
+        wait_for(probe, what=f"no {kind} {self.name}/{name}", timeout_s=_GONE_TIMEOUT_S)
+
     def destroy(self) -> None:
         """Delete the Project with all that is in it, and wait until it is gone."""
         self.cluster.kubectl("delete", "project", self.name, "--ignore-not-found", f"--timeout={2 * _GONE_TIMEOUT_S}s")
@@ -121,6 +130,16 @@ class Tenant:
 def conditions(document: Manifest) -> dict[str, dict[str, Any]]:
     """Return an object's conditions by type."""
     return {condition["type"]: condition for condition in document.get("status", {}).get("conditions", [])}
+
+
+def reason_is(expected: str) -> Callable[[dict[str, Any]], str]:
+    """Return what an object lacks that says Ready, or why not, by that reason: for `Tenant.wait`."""
+
+    def missing(found: dict[str, Any]) -> str:
+        ready = conditions(found).get("Ready", {})
+        return "" if ready.get("reason") == expected else f"it says {ready}"
+
+    return missing
 
 
 def _in_phase(found: dict[str, Any], phase: str) -> str:
