@@ -33,7 +33,6 @@ from nephos_agent.network.filters.desired import (
     policy_filters,
     port_filters,
     shared_addresses,
-    uplink_filters,
 )
 from nephos_agent.network.model import HostNetwork, HostPort
 from nephos_agent.network.names import NetworkNames, network_names, tap_name
@@ -157,7 +156,7 @@ def _network_facts(network: HostNetwork, names: NetworkNames, context: HostConte
     if network.provider is not None:
         segment = network.provider
         uplink = Uplink(names.uplink, network.uid, names.bridge, segment.physical_network, segment.vlan_id, network.mtu)
-        result += [uplink, *uplink_filters(names)]
+        result += [uplink, *attachment(names.uplink, names.bridge, "from_uplink")]
     if dnsmasq.is_needed(network):
         config = dnsmasq.configuration(network, names, context.run_dir)
         result.append(Dnsmasq(names.service, names.unit, names.namespace, names.directory, config))

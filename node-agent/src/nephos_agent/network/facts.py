@@ -36,7 +36,6 @@ class GuardSet(StrEnum):
     POLICY = "policies"
     ZONE = "device_zone"
     SERVICE = "service"
-    UPLINK = "uplinks"
     SERVING = "serving"
     CLIENT = "clients"
     MEMBER_IPV4 = "member_ipv4"

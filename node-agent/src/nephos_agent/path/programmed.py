@@ -61,7 +61,7 @@ def _filter(check: FilterCheck, facts: Iterable[Fact]) -> Judgement:
         return Judgement(True, f"{check.tap} is open")
     members = (GuardSet.MEMBER_IPV4, GuardSet.MEMBER_IPV6)
     behind = {it.rest[0]: it.rest[1] for it in elements if it.set in members and it.device == check.bridge}
-    remote_policy = None if check.packet.is_from_outside else behind.get(check.packet.remote)
+    remote_policy = behind.get(check.packet.remote)
     for element in elements:
         if element.device == policy and _allows(element, check, remote_policy):
             return Judgement(True, f"element {element.set} {' . '.join(element.rest)} of {policy} allows it")

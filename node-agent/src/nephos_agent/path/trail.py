@@ -96,8 +96,7 @@ class Trail:
         """Have the port's filter judge the packet; what it refuses is followed on all the same."""
         stage = Stage.SOURCE_FILTER if direction is Direction.EGRESS else Stage.DESTINATION_FILTER
         question = self.question
-        is_from_outside = direction is Direction.INGRESS and self.steps[-2].stage is Stage.UPLINK
-        packet = Packet(remote, question.protocol, question.port, question.code, is_from_outside)
+        packet = Packet(remote, question.protocol, question.port, question.code)
         bridge = network_names(place.network.uid, self.namespace_prefix).bridge
         check = FilterCheck(tap_name(port.uid), bridge, direction, packet)
         allowed: str | None = "port security is off: nothing is filtered"

@@ -9,7 +9,7 @@ import pytest
 from nephos_agent.network import desired
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.filters.cutting import Fate, Flow, FlowJudge, given_up, holders, observed_holders
-from nephos_agent.network.model import AddressPair, HostNetwork, HostSecurityGroup, ProviderSegment, SecurityRule
+from nephos_agent.network.model import AddressPair, HostNetwork, HostSecurityGroup, SecurityRule
 from nephos_agent.network.names import network_names
 from nephos_api.resources.security_group import Direction, IPFamily
 from unit.agent.network.examples import CONTEXT, V4, network, port
@@ -78,12 +78,6 @@ def test_what_goes_to_the_networks_own_service_stays_whatever_the_rules_say() ->
     assert V4.service_address is not None
     for address in (V4.service_address, "169.254.169.254"):
         assert fate(Flow("10.10.0.11", address, TCP, 80, None)) is Fate.STAYS
-
-
-def test_a_providers_network_brings_no_members() -> None:
-    provided = replace(described(MEMBERS_IN, DNS_OUT), vni=None, provider=ProviderSegment("ext"))
-    assert FlowJudge(provided, "h1", frozenset()).fate(FROM_AFAR) is Fate.IS_CUT
-    assert FlowJudge(provided, "h1", frozenset()).fate(BETWEEN) is Fate.STAYS
 
 
 def test_a_flow_that_is_cut_is_not_cut_again() -> None:

@@ -256,15 +256,6 @@ def test_nothing_is_allowed_by_a_port_without_groups() -> None:
         assert allowed(described, described.ports[0], direction, Packet("10.10.0.12", 6, 22)) is None
 
 
-def test_who_comes_from_outside_is_nobodys_member_whatever_address_he_claims() -> None:
-    members, everybody = SecurityRule(IN, V4, remote_group="group-a"), SecurityRule(IN, V4, 6, 80)
-    described = one_port(members, everybody)
-    claim = Packet("10.10.0.11", 6, 22)
-    assert allowed(described, described.ports[0], IN, claim) == members
-    assert allowed(described, described.ports[0], IN, replace(claim, is_from_outside=True)) is None
-    assert allowed(described, described.ports[0], IN, replace(claim, port=80, is_from_outside=True)) == everybody
-
-
 def test_the_rule_that_allows_is_named() -> None:
     ssh, web = SecurityRule(IN, V4, 6, 22), SecurityRule(IN, V4, 6, 80)
     described = one_port(ssh, web)

@@ -314,7 +314,7 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
             Stage.DESTINATION_FILTER,
             Stage.DESTINATION,
         ],
-        Stage.DESTINATION_FILTER,
+        None,
     ),
 }
 

@@ -54,7 +54,6 @@ class FlowJudge:
         """``gone`` are addresses that ports here had and have no more."""
         self._rules = Rules(network)
         self._gone = gone
-        self._is_provided = network.provider is not None
         self._services = {METADATA_IPV4, METADATA_IPV6, *(subnet.service_address for subnet in network.subnets)}
         local = [port for port in network.ports if port.host == host]
         self._by_address = {address: port for port in local for address in own_addresses(port)}
@@ -79,8 +78,7 @@ class FlowJudge:
     def _may_come(self, flow: Flow) -> bool:
         if flow.source in self._services:
             return True
-        is_from_outside = self._is_provided and not self._owners(flow.source)
-        packet = Packet(flow.source, flow.protocol, flow.port, flow.code, is_from_outside)
+        packet = Packet(flow.source, flow.protocol, flow.port, flow.code)
         return self._is_allowed(self._owners(flow.destination), Direction.INGRESS, packet)
 
     def _is_allowed(self, owners: list[HostPort], direction: Direction, packet: Packet) -> bool:

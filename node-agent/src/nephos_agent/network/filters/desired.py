@@ -37,12 +37,6 @@ def network_filters(names: NetworkNames) -> frozenset[GuardElement]:
     )
 
 
-def uplink_filters(names: NetworkNames) -> frozenset[GuardElement]:
-    """Return what the way to a network of the provider's needs."""
-    known = GuardElement(names.uplink, GuardSet.UPLINK)
-    return attachment(names.uplink, names.bridge, "from_uplink") | {known}
-
-
 def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[GuardElement]:
     """Return what a port on this host needs."""
     tap = tap_name(port.uid)

@@ -36,7 +36,7 @@ _BRIDGE_SETS: Final = frozenset(
 )
 _BRIDGE_COUNTERS: Final = _BRIDGE_SETS & DROP_COUNTERS
 _BY_DEVICE_NUMBER: Final = frozenset(
-    {GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED, GuardSet.UPLINK, GuardSet.SERVING}
+    {GuardSet.REFUSED_EGRESS, GuardSet.REFUSED_INGRESS, GuardSet.CROWDED, GuardSet.SERVING}
 )
 _FAMILIES: Final = {family.value.lower(): family.value for family in IPFamily}
 _POLICY_SHIFT: Final = 16

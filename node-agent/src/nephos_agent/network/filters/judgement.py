@@ -34,8 +34,6 @@ class Packet:
     """Destination port; of ICMP and ICMPv6, the type."""
     code: int | None = None
     """Of ICMP and ICMPv6."""
-    is_from_outside: bool = False
-    """Whether it comes in by a provider's network, where anybody may claim a member's address."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Rules:
         remote = ip_address(packet.remote)
         family = IPFamily.IPV4 if remote.version == 4 else IPFamily.IPV6
         rules = self._of(port.security_groups, direction, family)
-        groups = frozenset[str]() if packet.is_from_outside else self._memberships.of(packet.remote)
+        groups = self._memberships.of(packet.remote)
         return (prepared.rule for prepared in rules.about(packet) if prepared.has_remote(int(remote), groups))
 
     def _of(self, groups: tuple[str, ...], direction: Direction, family: IPFamily) -> _SortedRules:
