@@ -159,7 +159,7 @@ class _User:
 
 def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
     begun, answered = user.set_rules(_PING)
-    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
+    commit = commits.wait(begun, _IS_OF_RULES, timeout_s=_TIMEOUT_S)
 
     def passed() -> float:
         first = pings.first_since(begun)
@@ -168,12 +168,12 @@ def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return first
 
     first = wait_for(passed, what="a ping that the new rule allows", timeout_s=_TIMEOUT_S, most_pause_s=0.02)
-    return _change(begun, answered, commit, first, commits)
+    return _change(begun, answered, commit, first, commits, _IS_OF_RULES)
 
 
 def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
     begun, answered = user.set_rules()
-    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
+    commit = commits.wait(begun, _IS_OF_RULES, timeout_s=_TIMEOUT_S)
 
     def silent() -> float:
         if time.monotonic() - pings.last < _SILENCE_S:
@@ -181,7 +181,7 @@ def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return pings.last
 
     last = wait_for(silent, what="the flow that no rule allows is cut", timeout_s=_TIMEOUT_S, most_pause_s=0.05)
-    return _change(begun, answered, commit, last, commits)
+    return _change(begun, answered, commit, last, commits, _IS_OF_RULES)
 
 
 def _join(user: _User, commits: Commits, name: str) -> Change:
@@ -191,8 +191,9 @@ def _join(user: _User, commits: Commits, name: str) -> Change:
         "server", name, lambda found: "" if found.get("status", {}).get("addresses") else "it has no address"
     )
     address = ip_address(created["status"]["addresses"][0]["address"]).packed
-    commit = commits.wait(begun, _changes("member_", address), timeout_s=_TIMEOUT_S)
-    change = _change(begun, answered, commit, commit.moment, commits)
+    is_of_member = _changes("member_", address)
+    commit = commits.wait(begun, is_of_member, timeout_s=_TIMEOUT_S)
+    change = _change(begun, answered, commit, commit.moment, commits, is_of_member)
     user.tenant.wait_phase(name, "Active")
     user.tenant.delete("server", name)
     commits.wait_quiet(_SILENCE_S, timeout_s=_TIMEOUT_S)
@@ -208,9 +209,15 @@ def _changes(prefix: str, content: bytes = b"") -> Callable[[Commit], bool]:
     return lambda commit: any(map(is_wanted, commit.elements))
 
 
-def _change(begun: float, answered: float, commit: Commit, enforced: float, commits: Commits) -> Change:
+_IS_OF_RULES = _changes("ingress_")
+
+
+def _change(
+    begun: float, answered: float, commit: Commit, enforced: float, commits: Commits, belongs: Callable[[Commit], bool]
+) -> Change:
+    """Return what was asked at ``begun``, with the transactions that belong to it."""
     commits.wait_quiet(_SILENCE_S, timeout_s=_TIMEOUT_S)
-    seen = [each for each in commits.since(begun) if each.elements]
+    seen = [each for each in commits.since(begun) if belongs(each)]
     return Change(
         written_ms=1000 * (answered - begun),
         committed_ms=1000 * (commit.moment - begun),
