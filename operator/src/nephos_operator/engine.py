@@ -88,6 +88,7 @@ class Engine:
                 tasks.create_task(self._check_heartbeats())
         finally:
             self._queue = None
+            self._context.forget_undertakings()  # the webhook would refuse what another leader gives
 
     async def sweep_forever(self) -> None:
         """Compare the store with a fresh list once in a while: a watch may have missed a deletion."""

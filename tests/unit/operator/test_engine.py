@@ -77,6 +77,18 @@ async def test_a_new_leader_forgets_what_it_only_intended_in_an_earlier_life(clo
         assert cloud.context.refusals == {}
 
 
+async def test_a_former_leader_holds_nothing_that_it_only_intended(cloud: World) -> None:
+    subnet = cloud.store.subnets.get("blue-v4", "demo")
+    async with leading(cloud) as engine:
+
+        async def is_idle() -> bool:
+            return engine._queue is not None and engine._queue.is_idle
+
+        await until(is_idle, "the leader has looked at everything")
+        cloud.addresses.reserve_next(subnet, cloud.store.ports.key("never-made", "demo"))
+    assert cloud.addresses.count(subnet.uid) == 0
+
+
 async def test_the_metrics_tell_quota_hosts_queue_and_lead(cloud: World) -> None:
     await cloud.add_server("one")
     metrics = Metrics()
