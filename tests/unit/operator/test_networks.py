@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.resources import Host, KeyPair, Network, Port, Server, ServerGroup, Subnet
+from nephos_api.resources import Host, KeyPair, Network, Port, Project, Router, Server, ServerGroup, Subnet
 from nephos_operator.addressing import automatic_address
 from nephos_operator.reconcilers.simple import fingerprint
 from nephos_operator.verdict import Stalls
@@ -111,6 +111,26 @@ async def test_a_subnet_waits_for_its_network_and_stalls_over_another(cloud: Wor
     await cloud.kube.delete(Subnet, "early", "demo")
     await cloud.settle()
     assert (await cloud.get(Subnet, "late")).status.phase == "Active"
+
+
+async def test_a_subnet_waits_for_its_network_to_have_a_place_in_the_quota(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"networks": 1})
+    await cloud.make(Router, "edge", "demo", subnets=["blue-v4", "red-v4"])
+    await cloud.add_network("red", "10.2.0.0/24")
+    cloud.pass_time(60)
+    await cloud.look_again()
+    assert await cloud.reason(Network, "red") == "QuotaExceeded"
+    assert await cloud.reason(Subnet, "red-v4") == "NetworkNotActive"
+    router = await cloud.get(Router, "edge")
+    assert [leg.subnet for leg in router.status.legs] == ["blue-v4"]
+    await cloud.change(Project, "demo", quota={"networks": 2})
+    assert [leg.subnet for leg in (await cloud.get(Router, "edge")).status.legs] == ["blue-v4", "red-v4"]
+
+
+async def test_a_subnet_stays_active_whatever_is_wrong_with_its_network_for_a_while(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"networks": 0})
+    await cloud.look_again()
+    assert (await cloud.get(Subnet, "blue-v4")).status.phase == "Active"
 
 
 async def test_the_service_address_is_the_highest_free_one_or_the_one_asked_for(cloud: World) -> None:

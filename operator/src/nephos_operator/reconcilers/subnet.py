@@ -9,7 +9,7 @@ from itertools import pairwise
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Result
 from nephos_api.resources import Network, Subnet
-from nephos_api.resources.network import MOST_SUBNETS
+from nephos_api.resources.network import MOST_SUBNETS, NetworkPhase
 from nephos_api.resources.subnet import SubnetPhase, SubnetSpec, SubnetStatus
 from nephos_operator import addressing, counted
 from nephos_operator.context import Context
@@ -49,6 +49,8 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
     network = usable(store.networks.find(key), key, "spec.network")
     if not isinstance(network, Network):
         return network
+    if network.status.phase is not NetworkPhase.ACTIVE:  # one that became so stays so, whatever passes
+        return Waits("NetworkNotActive", f"waits for {network.key}, which spec.network names, to become Active")
     siblings = store.subnets.by("network", (subnet.metadata.namespace, subnet.spec.network))
     better = [sibling for sibling in siblings if sibling.uid != subnet.uid and rank(sibling) < rank(subnet)]
     if problem := overlap(subnet, better) or layout_problem(subnet) or room_problem(subnet, better):
