@@ -34,11 +34,12 @@ Counted = Network | Subnet | Router | FloatingIP | Port | SecurityGroup | KeyPai
 def problem(resource: Counted, store: Store, under_way: Collection[str]) -> Problem | None:
     """Return why its Project does not take the object: it is not there yet, or this is one too many; or None.
 
-    ``under_way`` has the UIDs of those whose share is being written.
+    One that has its share keeps it, whatever its Project waits for. ``under_way`` has the UIDs of those whose share is
+    being written.
     """
     project = active_project(resource.metadata.namespace, store)
     if project is None or isinstance(project, Waits | Stalls):
-        return project
+        return None if _has_its_share(resource) else project
     return _beyond_quota(resource, project, store, under_way)
 
 
@@ -54,7 +55,11 @@ def writing(wanted: Resource, under_way: set[str]) -> Iterator[None]:
 
 
 def _beyond_quota(resource: Counted, project: Project, store: Store, under_way: Collection[str]) -> Stalls | None:
-    """Return which limit of the Project the object exceeds, or None; one that has what it needs keeps it."""
+    """Return which limit of the Project the object exceeds, or None; one that has what it needs keeps it.
+
+    The sentence is the same however many are beyond the limit: else each that goes would change it for all of them.
+    """
+    limits = project.spec.quota
     asked: dict[str, int] = {}
     used: dict[str, int] = {}
     if isinstance(resource, Router):
@@ -73,7 +78,7 @@ def _beyond_quota(resource: Counted, project: Project, store: Store, under_way: 
         used["security_group_rules"] = sum(
             quota.rule_count(group) for group in siblings if rank(group) < rank(resource)
         )
-    return quota.exceeded(project.metadata.name, project.spec.quota, used, asked)
+    return quota.exceeded(project.metadata.name, limits, quota.within(limits, used), asked)
 
 
 def _has_its_share(resource: Counted) -> bool:

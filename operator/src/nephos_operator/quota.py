@@ -60,6 +60,14 @@ def rule_count(group: SecurityGroup) -> int:
     return len(group.spec.rules) + len(group.spec.default_rules)
 
 
+def within(limits: Quota, used: Amounts) -> dict[str, int]:
+    """Return what is used, as far as the limits allow it."""
+    return {
+        field: amount if (limit := getattr(limits, field)) == UNLIMITED else min(amount, limit)
+        for field, amount in used.items()
+    }
+
+
 def exceeded(project: str, quota: Quota, used: Amounts, asked: Amounts) -> Stalls | None:
     """Return which limit of the project would be exceeded by what is asked for beside what is used, or None."""
     for field, amount in asked.items():

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from nephos_api.kube.protocol import FieldManager
 from nephos_api.resources import KeyPair, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
+from nephos_operator.quota import rule_count
 
 World = Any
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
@@ -66,6 +68,52 @@ async def test_a_greater_quota_lets_in_what_waited_and_a_smaller_one_takes_nothi
     if kind is not SecurityGroup:  # whose rules count, not the group: what exceeds is said of the youngest
         await cloud.change(Project, "demo", quota={field: 0})
         assert is_taken(cloud, await cloud.get(kind, "c"))
+
+
+@pytest.mark.parametrize(("kind", "field", "spec"), KINDS, ids=IDS)
+async def test_one_that_goes_changes_nothing_of_what_the_others_beyond_the_quota_say(
+    cloud: World, kind: Any, field: str, spec: dict[str, Any]
+) -> None:
+    await room_for_two(cloud, kind, field)
+    names = ("a", "b", "c", "d", "e")
+    for number, name in enumerate(names):
+        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
+        cloud.pass_time(1)
+    await cloud.settle()
+    said = {name: await cloud.message(kind, name) for name in ("d", "e")}
+    assert len(set(said.values())) == 1
+    await cloud.kube.delete(kind, "c", "demo")
+    await cloud.settle()
+    assert {name: await cloud.message(kind, name) for name in ("d", "e")} == said
+
+
+async def test_one_group_less_changes_nothing_of_what_others_beyond_the_quota_of_rules_say(cloud: World) -> None:
+    rules = [{"direction": "Ingress", "protocol": "TCP"}]
+    held = sum(map(rule_count, cloud.store.security_groups))
+    await cloud.change(Project, "demo", quota={"securityGroupRules": held + 1})
+    for name in ("a", "b", "c", "d"):
+        await cloud.make(SecurityGroup, name, "demo", rules=rules)
+        cloud.pass_time(1)
+    await cloud.settle()
+    said = await cloud.message(SecurityGroup, "d")
+    assert said == await cloud.message(SecurityGroup, "b")
+    await cloud.kube.delete(SecurityGroup, "c", "demo")
+    await cloud.settle()
+    assert await cloud.message(SecurityGroup, "d") == said
+
+
+@pytest.mark.parametrize(("kind", "spec"), [(kind, spec) for kind, _, spec in KINDS if kind is not SecurityGroup])
+async def test_what_is_taken_stays_as_it_is_while_its_project_is_not_active(
+    cloud: World, kind: Any, spec: dict[str, Any]
+) -> None:
+    await cloud.make(kind, "a", "demo", **spec_of(kind, spec, 0))
+    await cloud.settle()
+    before = await cloud.get(kind, "a")
+    cloud.pass_time(60)
+    await cloud.kube.apply_status(await cloud.get(Project, "demo"), {"phase": "Pending"}, FieldManager.OPERATOR)
+    cloud._watch()
+    await cloud.reconcile(before.key)
+    assert (await cloud.get(kind, "a")).status == before.status
 
 
 async def test_two_that_are_made_at_once_are_not_both_let_in(cloud: World) -> None:
