@@ -11,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from contract.waiting import listens
 from nephos_agent.compute.domain_xml import Platform
+from nephos_agent.compute.libvirt_cut_start import CutStarts
 from nephos_agent.compute.libvirt_driver import LibvirtDriver
 from nephos_agent.compute.memory import MemoryCompute
 from nephos_agent.compute.protocol import (
@@ -53,7 +55,7 @@ log_outputs = "3:stderr"
 
 @dataclass
 class Libvirtd:
-    """A libvirtd in namespaces of its own."""
+    """A libvirtd in namespaces of its own, and the one service of its host."""
 
     root: Path
     netns: str
@@ -87,6 +89,26 @@ class Libvirtd:
         self.process.wait()
         (self.root / "run/libvirt/libvirt-sock").unlink(missing_ok=True)
 
+    async def restart(self, name: str) -> None:
+        if name == "libvirtd":
+            await asyncio.to_thread(self._restart)
+
+    def _restart(self) -> None:
+        assert self.process
+        self.process.terminate()
+        self.process.wait()
+        self.start()
+
+    @property
+    def state_folder(self) -> Path:
+        return self.root / "run/libvirt/qemu"
+
+    def kill_when_there(self, path: Path) -> None:
+        while not path.exists():  # without a pause: what is to be cut off takes some milliseconds
+            assert self.process
+            assert self.process.poll() is None
+        self.kill()
+
     def end(self) -> None:
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
@@ -94,9 +116,11 @@ class Libvirtd:
             self.process.wait()
 
     def kill_qemu(self, server_uid: str) -> None:
-        for pid in self.processes():
-            if server_uid in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
+        for pid in self.qemus(server_uid):
+            os.kill(pid, signal.SIGKILL)
+
+    def qemus(self, server_uid: str) -> list[int]:
+        return [pid for pid in self.processes() if server_uid in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def make_tap(self, name: str) -> None:
         subprocess.run(["ip", "-n", self.netns, "tuntap", "add", name, "mode", "tap"], check=True)
@@ -229,9 +253,12 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         daemon.make_tap(tap)
         return _nic(tap)
 
-    driver = LibvirtDriver(daemon.uri, CLOUD, platform)
+    def new_driver() -> LibvirtDriver:
+        return LibvirtDriver(daemon.uri, CLOUD, platform, CutStarts(daemon.state_folder, daemon))
+
+    driver = new_driver()
     await driver.start(events.append)
-    yield Bench(driver, events, new_spec, new_nic, lambda: LibvirtDriver(daemon.uri, CLOUD, platform))
+    yield Bench(driver, events, new_spec, new_nic, new_driver)
     for domain in await driver.domains():
         await driver.destroy(domain.server_uid)
         await driver.undefine(domain.server_uid)
@@ -416,7 +443,8 @@ async def test_the_console_is_written_to_the_log(bench: Bench) -> None:
 @pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
 async def test_foreign_domains_are_neither_seen_nor_touched(bench: Bench, libvirtd: Libvirtd, tmp_path: Path) -> None:
     spec = bench.new_spec()
-    other = LibvirtDriver(libvirtd.uri, str(uuid.uuid4()), Platform(HypervisorType.TCG, tmp_path / "vnc"))
+    platform = Platform(HypervisorType.TCG, tmp_path / "vnc")
+    other = LibvirtDriver(libvirtd.uri, str(uuid.uuid4()), platform, CutStarts(libvirtd.state_folder, libvirtd))
     await other.start(lambda _uid: None)
     assert isinstance(bench.driver, LibvirtDriver)
     await bench.driver.define(spec)
@@ -455,6 +483,53 @@ async def test_a_libvirtd_that_dies_is_a_temporary_fault_and_its_return_is_told(
     found = await bench.driver.domain(spec.server_uid)
     assert found is not None
     assert found.state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("bench", ["libvirt"], indirect=True)
+async def test_a_start_that_is_cut_off_by_libvirtds_death_is_undone_and_guests_go_on(
+    bench: Bench, libvirtd: Libvirtd
+) -> None:
+    other = await bench.started()
+    before = libvirtd.qemus(other.server_uid)
+    spec = bench.new_spec()
+    await bench.driver.define(spec)
+    await _cut_start_off(bench, libvirtd, spec)
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert (found.state, found.pause_reason) == (DomainState.PAUSED, PauseReason.STARTING)
+    assert libvirtd.qemus(spec.server_uid) == []
+    bench.events.clear()
+    with pytest.raises(TemporaryFault) as caught:  # as long as libvirtd waits for a start to end: half a minute
+        await bench.driver.start_paused(spec.server_uid)
+    assert caught.value.reason == "StartNotOver"
+    await bench.events.until("")
+    found = await bench.driver.domain(spec.server_uid)
+    assert found is not None
+    assert (found.state, found.stop_reason) == (DomainState.SHUTOFF, StopReason.NEVER_STARTED)
+    await bench.driver.start_paused(spec.server_uid)
+    await bench.driver.resume(spec.server_uid)
+    assert len(libvirtd.qemus(spec.server_uid)) == 1
+    assert libvirtd.qemus(other.server_uid) == before
+
+
+async def _cut_start_off(bench: Bench, libvirtd: Libvirtd, spec: DomainSpec) -> None:
+    """Kill libvirtd in a start before it has noted a process, and start it again."""
+    domain = await bench.driver.domain(spec.server_uid)
+    assert domain is not None
+    status = libvirtd.state_folder / f"{domain.name}.xml"
+    for _ in range(20):
+        killer = asyncio.create_task(asyncio.to_thread(libvirtd.kill_when_there, status))
+        with suppress(TemporaryFault):
+            await bench.driver.start_paused(spec.server_uid)
+        await killer
+        is_cut = "<domstatus state='paused' reason='starting up' pid='0'>" in status.read_text()
+        bench.events.clear()
+        await asyncio.to_thread(libvirtd.start)
+        await bench.events.until("")
+        if is_cut:
+            return
+        await bench.driver.destroy(spec.server_uid)  # killed too late: there are some milliseconds only
+    raise AssertionError("no start was cut off in time")
 
 
 @pytest.mark.parametrize("bench", ["libvirt"], indirect=True)

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from contract.waiting import eventually, listens
+from nephos_agent.launcher import supervisor
 from nephos_agent.launcher.memory import MemoryLauncher
-from nephos_agent.launcher.protocol import Launcher, Unit
+from nephos_agent.launcher.protocol import HostServices, Launcher, Unit
 from nephos_agent.launcher.supervisor import SupervisorLauncher, render
 from nephos_agent.launcher.systemd import BusError, SystemdLauncher
 from nephos_api.errors import TemporaryFault
@@ -46,6 +47,8 @@ class SystemdBus:
     """systemd's manager, as far as transient units go: kept by name, gone when they are stopped."""
 
     units: dict[str, str] = field(default_factory=dict)
+    services: dict[str, int] = field(default_factory=dict)
+    """The host's own units: how often each that runs was restarted."""
     starts: list[str] = field(default_factory=list)
     signals: list[tuple[str, int]] = field(default_factory=list)
     is_away: bool = False
@@ -84,6 +87,12 @@ class SystemdBus:
             case "StopUnit", "ss":
                 if self.units.pop(body[0], None) is None:
                     raise BusError("org.freedesktop.systemd1.NoSuchUnit", f"Unit {body[0]} not loaded.")
+            case "TryRestartUnit", "ss":
+                name, mode = body
+                assert mode == "replace"
+                if name not in self.services:
+                    raise BusError("org.freedesktop.systemd1.NoSuchUnit", f"Unit {name} not found.")
+                self.services[name] += 1
             case _:
                 raise AssertionError(f"systemd has no {member}({signature})")
 
@@ -305,6 +314,43 @@ async def test_a_unit_that_somebody_stopped_is_started_again(tmp_path: Path) -> 
     await eventually(lambda: _is(_starts(note), 2))
     process.terminate()
     await asyncio.to_thread(process.wait, 20)
+
+
+@pytest.mark.parametrize("mood", ["heeds", "deaf"])
+async def test_a_service_of_the_hosts_supervisor_is_restarted_whether_or_not_it_heeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mood: str
+) -> None:
+    monkeypatch.setattr(supervisor, "_END_TIMEOUT_S", 1.0)
+    note = tmp_path / "note"
+    deaf_once = '[ -e "$0" ] || trap "" TERM;' if mood == "deaf" else ""
+    script = f'{deaf_once} echo start >> "$0"; while :; do sleep 0.05; done'
+    service = Unit("libvirtd", ("/bin/sh", "-c", script, str(note)), "A service of the host")
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "libvirtd.conf").write_text(render(service))
+    process = _start_supervisord(tmp_path)
+    await eventually(lambda: _is(_starts(note), 1))
+    launcher = SupervisorLauncher(tmp_path / "s.sock", tmp_path / "units")
+    await launcher.restart("libvirtd")
+    await launcher.restart("virtqemud")
+    await eventually(lambda: _is(_starts(note), 2))
+    process.terminate()
+    await asyncio.to_thread(process.wait, 20)
+
+
+async def test_a_service_of_the_hosts_systemd_is_restarted_if_there_is_one() -> None:
+    bus = SystemdBus(services={"virtqemud.service": 0})
+    for name in ("libvirtd", "virtqemud"):
+        await SystemdLauncher(bus).restart(name)
+    assert bus.services == {"virtqemud.service": 1}
+
+
+@pytest.mark.parametrize("kind", ["supervisor", "systemd"])
+async def test_nobody_who_could_restart_a_service_is_a_temporary_fault(tmp_path: Path, kind: str) -> None:
+    services: HostServices = SystemdLauncher(SystemdBus(is_away=True))
+    if kind == "supervisor":
+        services = SupervisorLauncher(tmp_path / "nobody.sock", tmp_path / "units")
+    with pytest.raises(TemporaryFault):
+        await services.restart("libvirtd")
 
 
 async def _starts(note: Path) -> int:

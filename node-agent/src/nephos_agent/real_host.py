@@ -9,9 +9,9 @@ import structlog
 from nephos_agent.agent import Host
 from nephos_agent.compute import libvirt_facts
 from nephos_agent.compute.domain_xml import Platform
+from nephos_agent.compute.libvirt_cut_start import STATE_FOLDER, CutStarts
 from nephos_agent.compute.libvirt_driver import LibvirtDriver
 from nephos_agent.config import Acceleration, Config, LauncherKind, RealHost
-from nephos_agent.launcher.protocol import Launcher
 from nephos_agent.launcher.supervisor import SupervisorLauncher
 from nephos_agent.launcher.systemd import SystemBus, SystemdLauncher
 from nephos_agent.metadata.server import MetadataServer
@@ -54,7 +54,7 @@ async def real_host(config: Config, real: RealHost) -> Host:
             await server.close()
 
     return Host(
-        compute=LibvirtDriver(real.libvirt_uri, config.cloud_id, platform),
+        compute=LibvirtDriver(real.libvirt_uri, config.cloud_id, platform, CutStarts(STATE_FOLDER, launcher)),
         storage=LocalStorage(config.state_dir, config.cloud_id, ImageServiceSource(real.image_service_url, real.tls)),
         make_network=make_network,
         network_abilities=lambda: asyncio.to_thread(linux_abilities.probe, config.host_address),
@@ -62,7 +62,7 @@ async def real_host(config: Config, real: RealHost) -> Host:
     )
 
 
-def _launcher(real: RealHost) -> Launcher:
+def _launcher(real: RealHost) -> SystemdLauncher | SupervisorLauncher:
     if real.launcher is LauncherKind.SYSTEMD:
         return SystemdLauncher(SystemBus())
     return SupervisorLauncher(real.launcher_socket, real.launcher_dir)

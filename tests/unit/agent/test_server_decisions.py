@@ -98,6 +98,11 @@ def test_a_running_guest_is_never_destroyed_to_have_it_run(state: Found) -> None
     assert not steps & {Step.DESTROY, Step.UNDEFINE, Step.DELETE_DISK, Step.UNPLUG}
 
 
+def test_a_start_that_is_not_over_is_seen_to_before_its_ports() -> None:
+    steps = [step for group in plan(Power.ON, Found.STARTING, plugged=False, unplugged=True) for step in group]
+    assert steps == [Step.START_PAUSED, Step.PLUG, Step.RESUME]
+
+
 def test_a_guest_gets_its_time_before_its_power_is_cut() -> None:
     assert plan(Power.OFF, Found.RUNNING, plugged=True, unplugged=False) == ((Step.POWER_BUTTON,),)
     late = plan(Power.OFF, Found.RUNNING, plugged=True, unplugged=False, deadline_passed=True)
@@ -352,6 +357,7 @@ def test_a_guest_that_ran_for_long_has_its_restarts_forgiven() -> None:
         (None, Found.ABSENT),
         (domain(), Found.RUNNING),
         (domain(DomainState.CRASHED, stop=StopReason.FAILED), Found.OFF),
+        (domain(DomainState.PAUSED, pause=PauseReason.STARTING), Found.STARTING),
         (domain(DomainState.PAUSED, pause=PauseReason.REQUESTED), Found.PAUSED),
         (domain(DomainState.PAUSED, pause=PauseReason.OTHER), Found.BUSY),
     ],

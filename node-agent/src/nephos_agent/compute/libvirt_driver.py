@@ -8,9 +8,10 @@ from typing import Final, TypeVar
 
 import libvirt
 
-from nephos_agent.compute import libvirt_facts, libvirt_nics, mark
+from nephos_agent.compute import libvirt_cut_start, libvirt_facts, libvirt_nics, mark
 from nephos_agent.compute.domain_xml import NAMESPACE, Platform, render
 from nephos_agent.compute.libvirt_connection import LibvirtConnection
+from nephos_agent.compute.libvirt_cut_start import CutStarts, StartNotOver
 from nephos_agent.compute.protocol import (
     ComputeFacts,
     Domain,
@@ -52,7 +53,7 @@ _STOP_REASONS: Final = {
 _PAUSE_REASONS: Final = {
     libvirt.VIR_DOMAIN_PAUSED_UNKNOWN: PauseReason.REQUESTED,
     libvirt.VIR_DOMAIN_PAUSED_USER: PauseReason.REQUESTED,
-    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: PauseReason.REQUESTED,
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: PauseReason.STARTING,
     libvirt.VIR_DOMAIN_PAUSED_IOERROR: PauseReason.DISK_ERROR,
 }
 _UNDEFINE_ALL: Final = (
@@ -67,10 +68,11 @@ _OFF: Final = frozenset({DomainState.SHUTOFF, DomainState.CRASHED})
 class LibvirtDriver:
     """``ComputeDriver`` on libvirtd at ``uri``; sees only the domains that carry the mark of ``cloud_id``."""
 
-    def __init__(self, uri: str, cloud_id: str, platform: Platform) -> None:
+    def __init__(self, uri: str, cloud_id: str, platform: Platform, cut_starts: CutStarts) -> None:
         self._uri = uri
         self._cloud_id = cloud_id
         self._platform = platform
+        self._cut_starts = cut_starts
         self._connection: LibvirtConnection | None = None
         self._resets: Counter[str] = Counter()
         self._marks: dict[str, mark.Mark] = {}
@@ -151,11 +153,16 @@ class LibvirtDriver:
         await self._call(define, _POWER_S)
 
     async def start_paused(self, server_uid: str) -> None:
-        """Start QEMU with its CPUs stopped."""
+        """Start QEMU with its CPUs stopped; a start that goes on is waited for, by trying one more."""
 
         def start(handle: libvirt.virDomain) -> None:
-            if not handle.isActive():
+            if handle.isActive() and not libvirt_cut_start.is_starting(handle):
+                return
+            try:
                 handle.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not handle.isActive():
+                    raise
 
         await self._act(server_uid, start, timeout_s=_POWER_S)
 
@@ -222,11 +229,15 @@ class LibvirtDriver:
         def act(connection: libvirt.virConnect) -> None:
             handle = _find(connection, server_uid)
             if handle and self._read_mark(handle):
-                action(handle)
+                _run(action, handle)
             elif not missing_is_fine:
                 raise TemporaryFault(f"the domain of server {server_uid} is gone", reason="DomainGone")
 
-        await self._call(act, timeout_s)
+        try:
+            await self._call(act, timeout_s)
+        except StartNotOver as fault:
+            await self._cut_starts.undo(fault.domain_name)
+            raise
 
     def _read(self, handle: libvirt.virDomain) -> Domain | None:
         found = self._read_mark(handle)
@@ -275,6 +286,15 @@ def _find(connection: libvirt.virConnect, server_uid: str) -> libvirt.virDomain 
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
+        raise
+
+
+def _run(action: Callable[[libvirt.virDomain], object], handle: libvirt.virDomain) -> None:
+    try:
+        action(handle)
+    except libvirt.libvirtError as error:
+        if libvirt_cut_start.is_stuck(handle, error):
+            raise StartNotOver(handle.name()) from error
         raise
 
 

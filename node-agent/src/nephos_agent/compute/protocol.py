@@ -40,6 +40,8 @@ class PauseReason(StrEnum):
 
     REQUESTED = "Requested"
     """Started so, or paused by somebody."""
+    STARTING = "Starting"
+    """Its start is not over, and may never be; ``start_paused`` waits for that, and sees to it."""
     DISK_ERROR = "DiskError"
     """The host could not read or write its disk."""
     OTHER = "Other"
@@ -178,7 +180,11 @@ class ComputeDriver(Protocol):
         """
 
     async def start_paused(self, server_uid: str) -> None:
-        """Power on, with the CPUs stopped, so that taps can be moved and filtered before the first frame."""
+        """Power on, with the CPUs stopped, so that taps can be moved and filtered before the first frame.
+
+        A start that is not over is waited for. One that nobody is at any more is undone, here and by ``destroy``; that
+        raises ``TemporaryFault``, and the next try starts anew.
+        """
 
     async def resume(self, server_uid: str) -> None:
         """Let the CPUs run, and give their link to NICs that were added meanwhile."""

@@ -31,3 +31,10 @@ class Launcher(Protocol):
 
     async def units(self) -> frozenset[str]:
         """Return the names of our units that are there."""
+
+
+class HostServices(Protocol):
+    """Services that are the host's own. Raises ``TemporaryFault`` while the supervisor does not answer."""
+
+    async def restart(self, name: str) -> None:
+        """Have the service end in order and start again; nothing where it does not run. It never stays stopped."""

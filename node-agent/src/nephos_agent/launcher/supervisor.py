@@ -23,6 +23,7 @@ _UP: Final = frozenset(getProcessStateDescription(state) for state in RUNNING_ST
 _AT_REST: Final = frozenset(map(getProcessStateDescription, (ProcessStates.STOPPED, ProcessStates.FATAL)))
 _END_TIMEOUT_S: Final = 15.0  # longer than a supervisord waits until it kills what does not heed SIGTERM
 _END_PAUSE_S: Final = 0.01
+_RESTART_PAUSE_S: Final = 0.1
 _HARMLESS: Final = frozenset({Faults.BAD_NAME, Faults.NOT_RUNNING, Faults.ALREADY_STARTED, Faults.ALREADY_ADDED})
 
 
@@ -46,7 +47,10 @@ class _StillRunning(TemporaryFault):
 
 
 class SupervisorLauncher:
-    """``Launcher`` on the supervisord at ``socket``, which includes ``folder``/*.conf; calls run in a thread."""
+    """``Launcher`` and ``HostServices`` on the supervisord at ``socket``, which includes ``folder``/*.conf.
+
+    Calls run in a thread.
+    """
 
     def __init__(self, socket: Path, folder: Path) -> None:
         self._socket = socket
@@ -69,6 +73,13 @@ class SupervisorLauncher:
         """Return the names of the programs that are kept running and have their files."""
         async with self._lock:
             return await asyncio.to_thread(self._units)
+
+    async def restart(self, name: str) -> None:
+        """Have the program's process end, by force after a while; supervisord starts what ends.
+
+        Not stop and start: an agent that died in between would leave it stopped.
+        """
+        await asyncio.to_thread(self._restart, name)
 
     async def _in_thread(self, function: Callable[..., object], *arguments: object) -> None:
         async with self._lock:
@@ -114,6 +125,22 @@ class SupervisorLauncher:
                 time.sleep(_END_PAUSE_S)
             else:
                 return
+
+    def _restart(self, name: str) -> None:
+        former = self._pid(name)
+        if not former:
+            return
+        self._call("signalProcess", name, "TERM")
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while self._pid(name) == former:
+            if time.monotonic() > deadline:
+                self._call("signalProcess", name, "KILL")
+                return
+            time.sleep(_RESTART_PAUSE_S)
+
+    def _pid(self, name: str) -> int:
+        information = self._call("getProcessInfo", name)
+        return int(information["pid"]) if information else 0
 
     def _units(self) -> frozenset[str]:
         files = frozenset(path.stem for path in self._folder.glob(f"*{_SUFFIX}"))

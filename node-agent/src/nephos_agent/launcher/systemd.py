@@ -62,7 +62,7 @@ def describe(unit: Unit) -> str:
 
 
 class SystemdLauncher:
-    """``Launcher`` on the host's systemd."""
+    """``Launcher`` and ``HostServices`` on the host's systemd."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -91,6 +91,10 @@ class SystemdLauncher:
     async def units(self) -> frozenset[str]:
         """Return the names of our units that are loaded and not at their end."""
         return frozenset(await self._descriptions())
+
+    async def restart(self, name: str) -> None:
+        """Restart the service if it runs."""
+        await self._run_job("TryRestartUnit", "ss", [f"{name}{_SUFFIX}", "replace"])
 
     async def _descriptions(self) -> dict[str, str]:
         (units,) = await self._call("ListUnitsByPatterns", "asas", [[], [_PATTERN]]) or [[]]

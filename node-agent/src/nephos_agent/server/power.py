@@ -26,8 +26,10 @@ class Found(StrEnum):
 
     ABSENT = "Absent"
     OFF = "Off"
+    STARTING = "Starting"
+    """A start has not come to its end; perhaps nobody is at it any more."""
     PAUSED = "Paused"
-    """Being started, or paused by somebody behind our back."""
+    """Started and yet to be resumed, or paused by somebody behind our back."""
     DISK_ERROR = "DiskError"
     """Paused because its disk can't be read or written."""
     BUSY = "Busy"
@@ -36,6 +38,7 @@ class Found(StrEnum):
 
 
 _PAUSED: Final = {
+    PauseReason.STARTING: Found.STARTING,
     PauseReason.REQUESTED: Found.PAUSED,
     PauseReason.DISK_ERROR: Found.DISK_ERROR,
     PauseReason.OTHER: Found.BUSY,
