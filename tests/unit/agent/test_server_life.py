@@ -198,6 +198,21 @@ async def test_a_disk_error_shows_as_paused_and_the_guest_goes_on(world: World) 
     await world.until_domain(server.uid, lambda domain: domain is not None and domain.state is DomainState.RUNNING)
 
 
+async def test_a_start_that_was_cut_off_is_made_anew(world: World) -> None:
+    server = await world.active(networks=(world.add_network(),))
+    world.compute.cut_start_off(server.uid)
+    await world.until_domain(server.uid, lambda domain: domain is not None and domain.state is DomainState.RUNNING)
+    await world.until_phase("one", "Active")
+
+
+async def test_a_server_whose_start_was_cut_off_can_be_deleted(world: World) -> None:
+    server = await world.active(networks=(world.add_network(),))
+    await world.api.delete(Server, "one", "demo")
+    world.compute.cut_start_off(server.uid)
+    await world.until(Server, "one", lambda gone: is_true(gone.status.conditions, "Released"))
+    assert await world.compute.domain(server.uid) is None
+
+
 async def test_a_guest_that_reboots_is_an_event_without_a_write(world: World) -> None:
     server = await world.active()
     before = len(world.api.writes)

@@ -106,6 +106,7 @@ class MemoryCompute:
     async def start_paused(self, server_uid: str) -> None:
         """Power on with the CPUs stopped."""
         machine = self._machine(server_uid)
+        self._undo_cut_start(machine)
         if machine.state in _OFF:
             machine.nics = {nic.tap: _nic(nic, is_linked=True) for nic in machine.spec.nics}
             self._enter(machine, DomainState.PAUSED, pause_reason=PauseReason.REQUESTED)
@@ -143,6 +144,7 @@ class MemoryCompute:
         self._check()
         machine = self._machines.get(server_uid)
         if machine and machine.state not in _OFF:
+            self._undo_cut_start(machine)
             self._enter(machine, DomainState.SHUTOFF, stop_reason=StopReason.DESTROYED)
 
     async def undefine(self, server_uid: str) -> None:
@@ -174,6 +176,10 @@ class MemoryCompute:
         """The host can't write the machine's disk."""
         self._enter(self._machines[server_uid], DomainState.PAUSED, pause_reason=PauseReason.DISK_ERROR)
 
+    def cut_start_off(self, server_uid: str) -> None:
+        """The hypervisor dies in the machine's start, and comes back: nobody is at that start any more."""
+        self._enter(self._machines[server_uid], DomainState.PAUSED, pause_reason=PauseReason.STARTING)
+
     def lose_connection(self) -> None:
         """The hypervisor stops answering; its machines go on."""
         self._is_away = True
@@ -191,6 +197,11 @@ class MemoryCompute:
     def occupy(self, server_uid: str) -> None:
         """Somebody else's domain has that UUID."""
         self._foreign.add(server_uid)
+
+    def _undo_cut_start(self, machine: _Machine) -> None:
+        if machine.pause_reason is PauseReason.STARTING:
+            self._enter(machine, DomainState.SHUTOFF, stop_reason=StopReason.NEVER_STARTED)
+            raise TemporaryFault("the domain's start does not come to its end", reason="StartNotOver")
 
     def _change_nics(self, machine: _Machine) -> None:
         if machine.state in _OFF:
