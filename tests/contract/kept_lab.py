@@ -23,7 +23,7 @@ ip -6 neigh show nud permanent
 ip route show table all
 ip -6 route show table all
 ip rule show
-nft -s list ruleset
+nft -s list ruleset | sed "/set \\(flows\\|storm\\) {/,/}/d"
 cd /proc/sys/net
 grep -s . bridge/* ipv4/icmp_errors* ipv[46]/conf/*/*forwarding ipv4/conf/*/*_filter ipv[46]/conf/*/proxy_*
 grep -s . ipv4/conf/*/arp_* ipv[46]/conf/*/*_redirects ipv6/conf/*/accept_* ipv6/conf/*/disable_ipv6
@@ -70,7 +70,7 @@ class Kept:
         return subprocess.run(words, check=False, capture_output=True, text=True).stdout
 
     def snapshot(self, place: str) -> set[str]:
-        """Return all that is looked at there, line by line."""
+        """Return all that is looked at there, line by line, but for sets that packets fill and time empties."""
         lines = _NAMES.sub("", self.run(place, _LOOKS)).splitlines()
         return {line.strip(" \t{},") for line in lines if not _OWN.match(line)}
 
