@@ -163,6 +163,31 @@ def _speak_with_many_macs() -> None:
             opened.send(arp_frame(1, mac, "203.0.113.99", "00:00:00:00:00:00", "203.0.113.98"))
 
 
+@pytest.mark.parametrize("mishap", ["what was said could not be judged", "what was said was lost"])
+async def test_whatever_happened_to_what_was_said_the_next_change_by_hand_is_heard(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, mishap: str
+) -> None:
+    worker, before = kept.cloud.lab.one.driver._worker, kept.snapshot("tenants")
+    if mishap == "what was said was lost":
+        worker._kernel.tables.commits += 5
+        worker.events.leave("tenants")
+        await kept.cloud.lab.one.driver._sweep()
+    else:
+        judge, mishaps = worker.judge, iter([ValueError("a device that nobody can spell")])
+
+        def judge_or_fail() -> frozenset[str]:
+            if error := next(mishaps, None):
+                raise error
+            return judge()
+
+        monkeypatch.setattr(worker, "judge", judge_or_fail)
+        kept.run("tenants", "ip link set {tap} mtu 1300")
+        await eventually(lambda: kept.is_again("tenants", before), 10)
+    for _ in range(2):
+        kept.run("tenants", "nft flush chain inet nephos to_port")
+        await eventually(lambda: kept.is_again("tenants", before), 10)
+
+
 async def test_a_network_of_a_thousand_ports_comes_and_goes_without_a_word(kept: Kept) -> None:
     host = kept.cloud.lab.one
     peers = tuple(

@@ -26,12 +26,16 @@ class Picture:
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self._by_device: dict[str, dict[Key, Fact]] = {}
+        self._devices: dict[str, Fact] = {}
+        """What each device itself is."""
         self.add(facts)
 
     def add(self, facts: Iterable[Fact]) -> None:
         """Take the facts in; each replaces the one with its key."""
         for fact in facts:
             self._by_device.setdefault(fact.device, {})[fact.key] = fact
+            if isinstance(fact, DEVICES):
+                self._devices[fact.device] = fact
 
     def remove(self, facts: Iterable[Fact]) -> None:
         """Forget the facts, and of a device what goes with it."""
@@ -39,6 +43,7 @@ class Picture:
             on_device = self._by_device.get(fact.device, {})
             on_device.pop(fact.key, None)
             if isinstance(fact, DEVICES):
+                self._devices.pop(fact.device, None)
                 for other in tuple(on_device.values()):
                     if not isinstance(other, OUTLIVING):
                         del on_device[other.key]
@@ -49,6 +54,7 @@ class Picture:
         """Forget everything on the devices."""
         for device in devices:
             self._by_device.pop(device, None)
+            self._devices.pop(device, None)
 
     def on(self, devices: Iterable[str]) -> frozenset[Fact]:
         """Return the facts on the devices."""
@@ -89,26 +95,29 @@ class Picture:
 
     def tap(self, device: str) -> Tap | None:
         """Return the tap of that name, if it is bridged."""
-        return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Tap)), None)
+        found = self._devices.get(device)
+        return found if isinstance(found, Tap) else None
 
     def service(self, device: str) -> Service | None:
         """Return the service whose leg the device is, if there is one."""
-        return next((fact for fact in self._by_device.get(device, {}).values() if isinstance(fact, Service)), None)
+        found = self._devices.get(device)
+        return found if isinstance(found, Service) else None
 
     def device(self, name: str) -> Fact | None:
         """Return what the device itself is, if there is one of that name."""
-        return next((fact for fact in self._by_device.get(name, {}).values() if isinstance(fact, DEVICES)), None)
+        return self._devices.get(name)
 
     def network_of(self, device: str) -> str | None:
         """Return the UID of the network that the device belongs to."""
-        for fact in self._by_device.get(device, {}).values():
-            if isinstance(fact, (Bridge, Vxlan, Uplink, Service)):
-                return fact.network_uid
-            if isinstance(fact, Tap):
-                return self.network_of(fact.bridge)
-            if isinstance(fact, Funnel):
-                return self.network_of(fact.tap)
-        return None
+        match self._devices.get(device):
+            case Bridge() | Vxlan() | Uplink() | Service() as found:
+                return found.network_uid
+            case Tap() as found:
+                return self.network_of(found.bridge)
+            case Funnel() as found:
+                return self.network_of(found.tap)
+            case _:
+                return None
 
     def policies(self) -> dict[str, str]:
         """Return the bridge of the network that each policy belongs to."""

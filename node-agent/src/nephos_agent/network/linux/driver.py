@@ -37,6 +37,7 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 _FIRST_SWEEP_S: Final = 20.0
 """By then everything that is needed has been described."""
+_ROUND_PAUSE_S: Final = 0.02
 
 
 class LinuxNetwork:
@@ -184,7 +185,7 @@ class LinuxNetwork:
         """Learn everything anew where that is needed, and tell of what is otherwise beside what is looked at now."""
         if self._worker.is_stale:
             units = await self._launcher.units()
-            for other in await self._run(lambda: self._worker.refresh(units)) - {uid}:
+            for other in await self._run(lambda: self._worker.refresh_if_stale(units)) - {uid}:
                 self._listener(other)
 
     async def _run(self, work: Callable[[], _T]) -> _T:
@@ -203,10 +204,15 @@ class LinuxNetwork:
         self._spawn(self._report())
 
     async def _report(self) -> None:
+        """Have what was said judged; tell of what somebody else changed, which is everything where that is unknown."""
+        disturbed = frozenset({""})
         async with _logged("judge events"):
-            for uid in await self._run(self._worker.judge):
-                _log.info("network or router to be looked at again", uid=uid or "all")
-                self._listener(uid)
+            disturbed = await self._run(self._worker.judge)
+        for uid in disturbed:
+            _log.info("network or router to be looked at again", uid=uid or "all")
+            self._listener(uid)
+        # What comes in a moment is judged in one go: a guest may have the kernel say thousands of things a second.
+        await asyncio.sleep(_ROUND_PAUSE_S)
         if not self._is_closing:
             self._watch()
 
@@ -237,3 +243,5 @@ async def _logged(step: str) -> AsyncIterator[None]:
         yield
     except TemporaryFault as fault:
         _log.warning("network step failed", step=step, error=fault.message)
+    except Exception:  # noqa: BLE001  # why: whatever it was, the next event is heard and the next sweep is made
+        _log.exception("network step failed", step=step)

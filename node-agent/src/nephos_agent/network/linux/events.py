@@ -46,8 +46,9 @@ _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
-_NFT_MSG_NEWGEN: Final = (10 << 8) | 15
-"""Subsystem nftables, message "a new generation": announced once for each commit."""
+_NFNL_SUBSYS_NFTABLES: Final = 10
+_NFT_MSG_NEWGEN: Final = 15
+"""A new generation: announced once for each commit, in a datagram of its own."""
 _NETCONF: Final = (1 << 23) | (1 << 24)
 """RTNLGRP_IPV4_NETCONF and RTNLGRP_IPV6_NETCONF, as bits."""
 _SWITCHING: Final = RTMGRP_LINK | RTMGRP_NEIGH | _NETCONF
@@ -70,6 +71,15 @@ _ONLY_STATIC_ENTRIES: Final[tuple[Step, ...]] = (
     (RETURN, 0, 0, EVERYTHING),
     (RETURN, 0, 0, NOTHING),
 )
+_ONLY_COMMITS: Final[tuple[Step, ...]] = (
+    # Not what a commit consists of, element by element.
+    (LOAD_BYTE, 0, 0, 4 + _LOW_BYTE),
+    (IS_EQUAL, 0, 3, _NFT_MSG_NEWGEN),
+    (LOAD_BYTE, 0, 0, 5 - _LOW_BYTE),
+    (IS_EQUAL, 0, 1, _NFNL_SUBSYS_NFTABLES),
+    (RETURN, 0, 0, EVERYTHING),
+    (RETURN, 0, 0, NOTHING),
+)
 
 
 class Events:
@@ -84,18 +94,19 @@ class Events:
         """Return what an event loop may watch: it is readable when there is something."""
         return self._any.fileno()
 
-    def listen(self, place: str, *, routes: bool = False, rules: bool = True) -> None:
-        """Listen in the calling thread's namespace from now on, unless that is so already.
+    def listen(self, place: str, *, routes: bool = False, rules: bool = True) -> bool:
+        """Listen in the calling thread's namespace from now on, unless that is so already; tell whether it was not.
 
         Links, entries and settings are heard always; ``routes`` adds addresses and ways, ``rules`` the rule set.
         """
         if self.is_listening(place, namespaces.own_namespace()):
-            return
+            return False
         self.leave(place)
         self._ears[place] = ear = _Ear(_SWITCHING | _ADDRESSES | _ROUTING if routes else _SWITCHING, rules=rules)
         for each in ear.sockets:
             self._owners[each.fileno()] = place
             self._any.register(each, select.EPOLLIN)
+        return True
 
     def is_listening(self, place: str, path: Path) -> bool:
         """Tell whether somebody listens in that very namespace, and missed nothing."""
@@ -142,7 +153,7 @@ class _Ear:
         try:
             for each in self.sockets:
                 for kind, payload in _messages(each):
-                    if kind == _NFT_MSG_NEWGEN:
+                    if kind == (_NFNL_SUBSYS_NFTABLES << 8) | _NFT_MSG_NEWGEN:
                         said.commits += 1
                     else:
                         said.take(kind, payload, self._names)
@@ -163,6 +174,7 @@ def _names() -> dict[int, str]:
 
 def _rules() -> socket.socket:
     rules = _listening(_NETLINK_NETFILTER)
+    attach(rules, _ONLY_COMMITS)
     rules.bind((0, 0))
     rules.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
     return rules

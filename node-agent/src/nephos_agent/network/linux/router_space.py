@@ -73,10 +73,10 @@ class Space:
         """Set what a router relies on, with those interfaces, where it is not so; they forward as all of it does."""
         with namespaces.entered(self.namespace):
             sysctls.make_so(sysctls.ROUTER)
-            forwarding = sysctls.found(sysctls.forwarding("all", forwards=True)).values()
+            forwarding = sysctls.found(sysctls.forwarding("all", forwards=True))
             for device in devices:
                 sysctls.make_so(sysctls.of_router_device(device))
-                sysctls.make_so(dict(zip(sysctls.forwarding(device, forwards=True), forwarding, strict=True)))
+                sysctls.make_so({name.replace("/all/", f"/{device}/"): value for name, value in forwarding.items()})
 
     def set_forwarding(self, *, forwards: bool) -> None:
         """Have it forward, or not."""

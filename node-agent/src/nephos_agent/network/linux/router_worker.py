@@ -103,6 +103,9 @@ class RouterWorker:
         """As last described, whatever was learnt since: whose addresses are asked for."""
         self._owners: dict[str, str] = {}
         """Whose each leg is, by its device in the tenant namespace."""
+        self._learnt = 0
+        """How often everything was learnt; a plan that is older than that does not say what holds."""
+        self._planned_at: dict[str, int] = {}
         self._untold: dict[str, set[str]] = {}
         """Addresses, with prefix lengths, that are new here and yet to be announced, by router."""
         self._events = events
@@ -127,6 +130,7 @@ class RouterWorker:
             self._pictures[uid].learn(observer.facts(uid, units))
         self._owners = {leg.device: uid for uid, picture in self._pictures.items() for leg in picture.legs()}
         self._described.clear()
+        self._learnt += 1
         self.is_stale = False
         self.uids = frozenset(self._pictures)
         nothing = RouterPicture()
@@ -151,6 +155,7 @@ class RouterWorker:
                 )
         picture = self._pictures.setdefault(router.uid, RouterPicture())
         before = self._described.pop(router.uid, None)
+        self._planned_at[router.uid] = self._learnt
         desired = router_facts(router, self._context)
         if before is None or before.keep_unknown or router.keep_unknown:
             desired |= neighbour_facts(router.neighbours)
@@ -178,9 +183,11 @@ class RouterWorker:
         """Take note that the router is as described, and of the process that was started; announce what is new here."""
         if process:
             hosts_files.remove_former_configurations(self._settings.run_dir, process)
-            self._pictures[router.uid].learn([process])
+            self._pictures.setdefault(router.uid, RouterPicture()).learn([process])
         self._announce(router)
-        self._described[router.uid] = self._asked_for[router.uid] = router
+        self._asked_for[router.uid] = router
+        if not self.is_stale and self._planned_at[router.uid] == self._learnt:
+            self._described[router.uid] = router
         self.uids = frozenset(self._pictures)
 
     def remove(self, router_uid: str) -> None:
@@ -196,6 +203,7 @@ class RouterWorker:
             self._owners.pop(leg.device, None)
         self._pictures.pop(router_uid, None)
         self._described.pop(router_uid, None)
+        self._planned_at.pop(router_uid, None)
         self._asked_for.pop(router_uid, None)
         self._untold.pop(router_uid, None)
         self.uids = frozenset(self._pictures)
@@ -287,7 +295,7 @@ class RouterWorker:
         if not untold or router.gateway is None:
             return
         device = inner_name(router.gateway.network_uid, is_outside=True)
-        own = self._pictures[router.uid].own_facts()
+        own = self._pictures.get(router.uid, RouterPicture()).own_facts()
         told = sorted(address.split("/")[0] for address in untold if Address(device, address) in own)
         mac = outside_mac(router.uid, router.gateway.network_uid, self._context.host)
         try:

@@ -101,11 +101,12 @@ def _take_link(said: Said, kind: int, payload: memoryview, names: dict[int, str]
         said.ports |= {names[index]} if index in names else set()
         return
     found = dict(attributes(payload, _IFINFOMSG.size))
-    name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode()
+    name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
     is_gone = kind in _REMOVALS
-    if is_gone:
-        names.pop(index, None)
-    else:
+    former = names.pop(index, name)
+    if former != name:
+        said.links.append(LinkEvent(former, index, is_gone=True, is_up=False, has_carrier=False, master=None))
+    if not is_gone:
         names[index] = name
     carrier, master = found.get(_IFLA_CARRIER), found.get(_IFLA_MASTER)
     has_carrier = carrier is not None and carrier[0] == 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nephos_agent.network.desired import HostContext, facts, narrowed, own_facts, shared_facts, touched_ports
@@ -32,6 +32,7 @@ from nephos_agent.network.services import ServiceSockets
 from nephos_agent.network.settings import LinuxSettings
 from nephos_agent.network.traffic import PortTraffic
 
+_log = structlog.get_logger(__name__)
 REFUSALS: Final = (OSError, NetlinkError, NftablesError)
 """What the kernel says no by."""
 _TENANTS: Final = "tenants"
@@ -112,6 +113,10 @@ class Worker:
     def is_stale(self) -> bool:
         """Whether the picture cannot be trusted: somebody else changed something, or a change failed half-way."""
         return self._is_stale or self.routers.is_stale
+
+    def refresh_if_stale(self, units: frozenset[str]) -> frozenset[str]:
+        """Learn everything anew unless somebody else had that done meanwhile; return the same as ``refresh``."""
+        return self.refresh(units) if self.is_stale else frozenset()
 
     def refresh(self, units: frozenset[str]) -> frozenset[str]:
         """Learn everything anew; return the UIDs of networks and routers found other than they were thought to be.
@@ -308,11 +313,16 @@ class Worker:
 
         Most of it is our own doing, which holds by now.
         """
-        heard = self.events.said()
-        said = heard.get(_TENANTS, Said())
-        if not said.is_lost:
-            with suppress(*REFUSALS):
+        try:
+            heard = self.events.said()
+            said = heard.get(_TENANTS, Said())
+            if not said.is_lost:
                 return self._judged(said, heard)
+        except REFUSALS as error:
+            _log.warning("what the kernel says cannot be judged", error=str(error))
+        except BaseException:
+            self._is_stale = True
+            raise
         self._is_stale = True
         return frozenset({""})
 
@@ -322,10 +332,8 @@ class Worker:
         disturbed = {uid for name in touched if self._is_otherwise(name) and (uid := self._picture.network_of(name))}
         disturbed |= self._displaced(said)
         disturbed |= self._services.changed(heard, self._picture)
-        self._commits_seen += said.commits
-        is_changed = self._commits_seen > self._kernel.tables.commits
-        self._commits_seen = min(self._commits_seen, self._kernel.tables.commits)
-        if is_changed or sysctls.differing(sysctls.TENANTS, said.sysctls):
+        seen, self._commits_seen = self._commits_seen + said.commits, self._kernel.tables.commits
+        if seen > self._commits_seen or sysctls.differing(sysctls.TENANTS, said.sysctls):
             disturbed.add("")
         self._is_stale |= bool(disturbed)
         closed = {uid for event in ours if self._was_closed(event) and (uid := self._picture.network_of(event.name))}
@@ -400,7 +408,9 @@ class Worker:
     def _listen(self) -> None:
         """Hear what others do in the tenant namespace, unless that is so already."""
         with namespaces.entered(self._kernel.namespace):
-            self.events.listen(_TENANTS)
+            is_new = self.events.listen(_TENANTS)
+        if is_new:
+            self._commits_seen = self._kernel.tables.commits
 
     def _network_of(self, device: str) -> str | None:
         """Return the UID of the described network that a device which is not there would belong to."""
