@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.goes_on.wait(60)
         self.wfile.write(CONTENT[max(start, HALF) :])
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # why: the base class calls it so
         """Say nothing."""
 
 

@@ -63,7 +63,7 @@ def _provider_bridges(_context: click.Context, _option: click.Parameter, values:
 )
 @_option("launcher-socket", type=_PATH, default=Path("/run/nephos/launcher.sock"), show_default=True)
 @_option("launcher-dir", type=_PATH, default=Path("/run/nephos/launcher.d"), show_default=True)
-@_option("metrics-host", default="0.0.0.0", show_default=True)  # noqa: S104 - Prometheus scrapes from elsewhere
+@_option("metrics-host", default="0.0.0.0", show_default=True)  # noqa: S104  # why: Prometheus scrapes from elsewhere
 @_option("metrics-port", type=int, default=9464, show_default=True)
 @_option(
     "acceleration",

@@ -45,7 +45,7 @@ class LeaderWrites:
         """Return the object, or None."""
         return await self._kube.get(kind, name, namespace)
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         """Return the objects."""
         return await self._kube.list(kind, selection)
 
@@ -63,12 +63,12 @@ class LeaderWrites:
 
     async def apply_status(self, resource: R, status: Body, manager: FieldManager, *, guard: bool = False) -> R:
         """Server-side apply of the status."""
-        call = lambda: self._kube.apply_status(resource, status, manager, guard=guard)  # noqa: E731 - one expression
+        call = lambda: self._kube.apply_status(resource, status, manager, guard=guard)  # noqa: E731  # why: one expression
         return self._kept(await self._guarded("apply_status", type(resource), call))
 
     async def set_finalizers(self, resource: R, finalizers: tuple[str, ...]) -> None:
         """Replace the finalizers."""
-        call = lambda: self._kube.set_finalizers(resource, finalizers)  # noqa: E731 - one expression
+        call = lambda: self._kube.set_finalizers(resource, finalizers)  # noqa: E731  # why: one expression
         await self._guarded("set_finalizers", type(resource), call)
 
     async def delete(self, kind: type[R], name: str, namespace: str | None = None, *, uid: str | None = None) -> None:

@@ -144,7 +144,7 @@ def carried(network: MemoryNetwork) -> dict[str, Any]:
 async def test_what_a_host_carries_in_the_end_follows_from_the_end_alone(
     world: World, tmp_path: Path, seed: int
 ) -> None:
-    life = Life(world, Random(seed))  # noqa: S311 - repeatable, guards nothing
+    life = Life(world, Random(seed))  # noqa: S311  # why: repeatable, guards nothing
     await life.begin()
     for _ in range(STEPS):
         await life.step()

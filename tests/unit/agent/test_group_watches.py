@@ -166,7 +166,7 @@ class Held(MemoryKubernetes):
         self.held = "metadata.name=public"
         self.released = asyncio.Event()
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         if selection.field_selector == self.held:
             await self.released.wait()
         return await super().list(kind, selection)

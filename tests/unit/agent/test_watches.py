@@ -41,7 +41,7 @@ class Recording(MemoryKubernetes):
         self.listed: set[Asked] = set()
         self.watched: list[Asked] = []
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         self.listed.add((kind.info.kind, selection.field_selector))
         return await super().list(kind, selection)
 

@@ -92,7 +92,7 @@ async def test_what_can_not_be_written_is_dropped_and_the_next_is_written(
     kubernetes.set_available(False)
     recorder.normal(network, "Lost", "Nobody reads this")
     async with asyncio.timeout(WITHIN_S):
-        while recorder._pending:  # noqa: ASYNC110 - another task empties it, a turn of the loop away
+        while recorder._pending:  # noqa: ASYNC110  # why: another task empties it, a turn of the loop away
             await asyncio.sleep(0)
     kubernetes.set_available(True)
     recorder.normal(network, "Kept", "Somebody reads this")

@@ -58,11 +58,11 @@ async def running(informer: Informer[Any]) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - one turn of the loop, not a time
+    while not condition():  # noqa: ASYNC110  # why: one turn of the loop, not a time
         await asyncio.sleep(0)
 
 
-def informer_of(kubernetes: Kubernetes, picture: Picture, selection: Selection = Selection()) -> Informer[Network]:  # noqa: B008 - frozen
+def informer_of(kubernetes: Kubernetes, picture: Picture, selection: Selection = Selection()) -> Informer[Network]:  # noqa: B008  # why: frozen
     return Informer(Network, selection, kubernetes, picture, backoff=SOON)
 
 
@@ -268,7 +268,7 @@ class _Unreadable(MemoryKubernetes):
 
     hidden = False
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         listing = await super().list(kind, selection)
         if not self.hidden:
             return listing

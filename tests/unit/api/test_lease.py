@@ -154,5 +154,5 @@ async def test_a_host_s_lease_grows_old_while_the_server_is_away_and_is_young_ag
 
 
 async def _turns(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the condition is another task's, a turn of the loop away
+    while not condition():  # noqa: ASYNC110  # why: the condition is another task's, a turn of the loop away
         await asyncio.sleep(0.001)

@@ -214,5 +214,5 @@ async def _idle(queue: WorkQueue[str]) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - one turn of the loop, not a time
+    while not condition():  # noqa: ASYNC110  # why: one turn of the loop, not a time
         await asyncio.sleep(0)

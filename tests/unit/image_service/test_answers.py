@@ -61,7 +61,7 @@ def test_an_answer_means(
 def test_another_try_is_made_only_where_it_can_help(status: int, kind: type[NephosError], reason: str) -> None:
     with pytest.raises(kind) as raised:
         read_answer(status, CIMultiDict(), 0)
-    assert getattr(raised.value, "reason") == reason  # noqa: B009 - two classes have it, their base does not
+    assert getattr(raised.value, "reason") == reason  # noqa: B009  # why: two classes have it, their base does not
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def ignore(_fetched_bytes: int, _total_bytes: int | None) -> None:
     pass
 
 
-async def fetch(store: Store, partial: Partial, url: str, fetcher: Fetcher = Fetcher(ALLOWED, ROOMY)) -> None:  # noqa: B008 - frozen
+async def fetch(store: Store, partial: Partial, url: str, fetcher: Fetcher = Fetcher(ALLOWED, ROOMY)) -> None:  # noqa: B008  # why: frozen
     await fetcher.fetch(URL(url), partial, store.note_path(UID), ignore)
 
 
@@ -164,7 +164,7 @@ async def test_a_redirect_leads_nowhere_that_a_source_may_not_be(
 ) -> None:
     with pytest.raises((PermanentFault, TemporaryFault)) as raised:
         await fetch(store, partial, web_server.url(f"/redirect?to={target}"))
-    assert getattr(raised.value, "reason") == reason  # noqa: B009 - two classes have it, their base does not
+    assert getattr(raised.value, "reason") == reason  # noqa: B009  # why: two classes have it, their base does not
 
 
 async def test_a_circle_of_redirects_ends(store: Store, partial: Partial, web_server: Any) -> None:

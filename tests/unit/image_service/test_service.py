@@ -76,7 +76,7 @@ class World:
 
     async def wait(self, condition: Callable[[Image | None], bool], name: str) -> Image | None:
         async with asyncio.timeout(20):
-            while not condition(image := await self.image(name)):  # noqa: ASYNC110 - a user looks again, too
+            while not condition(image := await self.image(name)):  # noqa: ASYNC110  # why: a user looks again, too
                 await asyncio.sleep(0.01)
         return image
 
@@ -112,7 +112,7 @@ def world(tmp_path: Path, tls: TlsFiles) -> World:
 
 async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - files and metrics tell nobody
+        while not condition():  # noqa: ASYNC110  # why: files and metrics tell nobody
             await asyncio.sleep(0.01)
 
 

@@ -17,7 +17,7 @@ World = Any
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
     async with asyncio.timeout(10):
-        while not await holds():  # noqa: ASYNC110 - the engine tells nobody when it is done
+        while not await holds():  # noqa: ASYNC110  # why: the engine tells nobody when it is done
             await asyncio.sleep(0.01)
     assert await holds(), what
 

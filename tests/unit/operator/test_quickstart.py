@@ -69,7 +69,7 @@ async def left(world: World) -> list[str]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_it_comes_up_and_goes_in_any_order(region: World, seed: int) -> None:
-    dice = random.Random(seed)  # noqa: S311 - an order that can be repeated, no secret
+    dice = random.Random(seed)  # noqa: S311  # why: an order that can be repeated, no secret
     for step in (apply, delete):
         for document in dice.sample(DOCUMENTS, len(DOCUMENTS)):
             await step(region, document)

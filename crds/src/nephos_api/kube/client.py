@@ -48,7 +48,7 @@ class KubernetesClient:
         found = await self._transport.call("GET", object_path(kind.info, name, namespace))
         return None if found is None else kind.model_validate(found)
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         """Return the objects, read in pages."""
         for _ in range(_LIST_TRIES):
             try:
@@ -59,7 +59,7 @@ class KubernetesClient:
 
     async def watch(self, kind: type[R], selection: Selection, resource_version: str) -> AsyncIterator[WatchEvent[R]]:
         """Yield events until the server ends the watch."""
-        lasts_s = random.randint(*WATCH_LASTS_S)  # noqa: S311 - spreads load, guards nothing
+        lasts_s = random.randint(*WATCH_LASTS_S)  # noqa: S311  # why: spreads load, guards nothing
         query = _selectors(selection) | {
             "watch": "true",
             "allowWatchBookmarks": "true",

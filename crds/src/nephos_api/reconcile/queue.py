@@ -32,7 +32,7 @@ class Backoff:
     def delay_s(self, failures: int) -> float:
         """Return the delay in seconds after so many failures in a row (1 or more)."""
         ceiling: float = min(self.most_s, self.first_s * 2 ** min(failures - 1, 30))
-        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  # why: spreads load, guards nothing
 
 
 _REFUSED_BACKOFF: Final = Backoff(first_s=5.0, most_s=300.0)

@@ -76,12 +76,12 @@ def _version(number: int) -> str:
 
 
 def _machine_types(capabilities: str) -> tuple[str, ...]:
-    root = ET.fromstring(capabilities)  # noqa: S314 - libvirt's own answer
+    root = ET.fromstring(capabilities)  # noqa: S314  # why: libvirt's own answer
     found = {element.text or "" for element in root.iterfind(f"guest/arch[@name='{ARCHITECTURE}']/machine")}
     return tuple(sorted(found - {""}))[:_MACHINE_TYPES_SHOWN]
 
 
 def _firmwares(domain_capabilities: str) -> tuple[str, ...]:
-    root = ET.fromstring(domain_capabilities)  # noqa: S314 - libvirt's own answer
+    root = ET.fromstring(domain_capabilities)  # noqa: S314  # why: libvirt's own answer
     values = {element.text for element in root.iterfind("os/enum[@name='firmware']/value")}
     return ("BIOS", "UEFI") if "efi" in values else ("BIOS",)

@@ -61,7 +61,7 @@ def link(handle: libvirt.virDomain) -> None:
 
 
 def _plugged(handle: libvirt.virDomain, flags: int = 0) -> tuple[_Plugged, ...]:
-    root = ET.fromstring(handle.XMLDesc(flags))  # noqa: S314 - libvirt's own answer
+    root = ET.fromstring(handle.XMLDesc(flags))  # noqa: S314  # why: libvirt's own answer
     return tuple(_read(element) for element in root.iterfind("devices/interface"))
 
 

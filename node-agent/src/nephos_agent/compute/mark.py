@@ -21,7 +21,7 @@ class Mark:
 def parse(element: str) -> Mark | None:
     """Read the element that libvirt returns for our namespace; None where it is not a mark of ours."""
     try:
-        root = ET.fromstring(element)  # noqa: S314 - libvirt's own answer, parsed by libvirt before
+        root = ET.fromstring(element)  # noqa: S314  # why: libvirt's own answer, parsed by libvirt before
     except ET.ParseError:
         return None
     found = {child.tag.rpartition("}")[2]: child.text or "" for child in root}

@@ -68,7 +68,7 @@ class MemoryKubernetes:
         body = self._store.body(address_of(kind, name, namespace))
         return None if body is None else kind.model_validate(body)
 
-    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008 - frozen
+    async def list(self, kind: type[R], selection: Selection = Selection()) -> Listing[R]:  # noqa: B008  # why: frozen
         """Return the objects of the selection."""
         self._store.check_available()
         matches = selects(selection, selectable_fields(kind))
