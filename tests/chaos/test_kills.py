@@ -8,14 +8,16 @@ All the time one guest pings another, and the outside a floating IP.
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from nephos_dev.asking import eventually, outside
 from nephos_dev.cloud import Cloud
+from nephos_dev.console import Console
 from nephos_dev.observe import wait_sound
 from nephos_dev.pings import Pings, from_guest, from_outside
 from nephos_dev.progress import FailureError
@@ -101,7 +103,7 @@ def test_a_kill_in_the_middle_converges(cloud: Cloud, tenant: Tenant, component:
     wait_sound(cloud, timeout_s=120)
 
 
-def _start_pair(tenant: Tenant) -> dict[str, dict]:  # type: ignore[type-arg]  # why: JSON documents
+def _start_pair(tenant: Tenant) -> dict[str, dict[str, Any]]:
     group = {
         "apiVersion": "nephos.cloud/v1alpha1",
         "kind": "ServerGroup",
@@ -126,7 +128,7 @@ def _give_address(cloud: Cloud, tenant: Tenant) -> str:
     return address
 
 
-def _processes_of_guests(cloud: Cloud, placed: dict[str, dict]) -> dict[str, str]:  # type: ignore[type-arg]  # why: JSON
+def _processes_of_guests(cloud: Cloud, placed: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the process ID of QEMU for each Server: the same one, if the guest went on."""
     found = {}
     for name, server in placed.items():
@@ -136,7 +138,7 @@ def _processes_of_guests(cloud: Cloud, placed: dict[str, dict]) -> dict[str, str
 
 
 @contextmanager
-def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator[Pings]:  # type: ignore[type-arg]  # why: JSON
+def _ping_between(cloud: Cloud, tenant: Tenant, target: dict[str, Any]) -> Iterator[Pings]:
     """Have the guest `north` ping the other one all the time."""
     address = target["status"]["addresses"][0]["address"]
     with cloud.console(tenant.name, "north") as console:
@@ -146,7 +148,7 @@ def _ping_between(cloud: Cloud, tenant: Tenant, target: dict) -> Iterator[Pings]
             yield pings
 
 
-def _reached(console, address: str) -> None:  # type: ignore[no-untyped-def]  # why: a console of nephos_dev
+def _reached(console: Console, address: str) -> None:
     if console.run(f"ping -c 1 -W 2 {address}").status:
         raise NotYet("no answer")
 
@@ -180,7 +182,7 @@ def _killing(cloud: Cloud, dice: random.Random) -> Iterator[list[str]]:
         raise failures[0]
 
 
-def _insist(call) -> None:  # type: ignore[no-untyped-def]  # why: any call without arguments
+def _insist(call: Callable[[], object]) -> None:
     """Do it again while the API server is away."""
 
     def probe() -> None:

@@ -220,6 +220,13 @@ class World:
                 await asyncio.sleep(0.002)
                 quiet = quiet + 1 if self.is_idle else 0
 
+    async def refused(self) -> None:
+        """Wait until a Server's reconciliation met a fault, so that it is going to be tried again."""
+        assert self.agent
+        async with asyncio.timeout(20):
+            while not self.agent.servers._failures:  # noqa: ASYNC110  # why: one turn of the loop, not a time
+                await asyncio.sleep(0)
+
     async def active(self, name: str = "one", **spec: Any) -> Server:
         """Make a Server and wait until it runs and the agent is at rest."""
         server = await self.place(self.add_server(name, **spec))

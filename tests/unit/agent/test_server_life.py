@@ -294,7 +294,7 @@ async def test_an_api_that_is_away_stops_nothing(world: World) -> None:
     server = await world.active(networks=(world.add_network(),))
     world.api.set_available(False)
     world.compute.guest_powers_off(server.uid)
-    await asyncio.sleep(0.02)
+    await world.refused()
     assert await world.compute.domain(server.uid) is not None
     world.api.set_available(True)
     await world.until_phase("one", "Shutoff")

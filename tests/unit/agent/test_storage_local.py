@@ -35,9 +35,14 @@ class Source:
         self.reads: list[int] = []
         self.break_at: int | None = None
         self.error: OSError | None = None
+        self.wanted = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     async def read(self, _sha256: str, offset: int) -> AsyncGenerator[bytes, None]:
         self.reads.append(offset)
+        self.wanted.set()
+        await self.may_go_on.wait()
         for start in range(offset, len(CONTENT), 65_536):
             if self.error:
                 raise self.error
@@ -108,10 +113,16 @@ async def test_concurrent_requests_for_one_image_share_one_fetch(storage: LocalS
 async def test_a_waiter_that_gives_up_does_not_end_the_fetch_of_the_others(
     storage: LocalStorage, source: Source
 ) -> None:
+    source.may_go_on.clear()
     impatient = asyncio.create_task(storage.ensure_base(image(), ignore))
     patient = asyncio.create_task(storage.ensure_base(image(), ignore))
-    await asyncio.sleep(0.001)
+    await source.wanted.wait()
+    (fetch,) = storage._cache._fetches.values()
+    async with asyncio.timeout(20):
+        while len(fetch.listeners) < 2:  # noqa: ASYNC110  # why: one turn of the loop, not a time
+            await asyncio.sleep(0)
     impatient.cancel()
+    source.may_go_on.set()
     assert (await patient).read_bytes() == CONTENT
     assert source.reads == [0]
 

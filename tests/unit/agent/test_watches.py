@@ -213,9 +213,11 @@ class Stuck:
 
     def __init__(self) -> None:
         self.watches: Any = self
+        self.asked = asyncio.Event()
         self.looked = asyncio.Event()
 
     async def resync(self) -> None:
+        self.asked.set()
         await asyncio.Event().wait()
 
     async def look_at_everything(self) -> None:
@@ -229,9 +231,9 @@ async def test_a_hypervisor_that_comes_back_is_looked_at_while_the_api_is_away(w
     )
     sweep = Sweep(stuck, collector, consoles, world.storage, Metrics(), every_s=0.0)
     running = asyncio.create_task(sweep.run())
-    await asyncio.sleep(0.01)
-    sweep.ask()
     async with asyncio.timeout(20):
+        await stuck.asked.wait()
+        sweep.ask()
         await stuck.looked.wait()
     running.cancel()
 

@@ -66,14 +66,13 @@ async def test_the_same_again_raises_the_count(
 
 
 async def test_a_new_process_counts_on(kubernetes: MemoryKubernetes, network: Network) -> None:
-    for _ in range(2):
+    for count in (1, 2):
         recorder = EventRecorder(kubernetes, "nephos-operator", "operator-1")
         recorder.normal(network, "Active", "VNI 7")
         task = asyncio.create_task(recorder.run())
-        await asyncio.sleep(0.01)
+        assert len(await events(kubernetes, count)) == 1
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert len(await events(kubernetes, 2)) == 1
 
 
 async def test_events_of_objects_without_a_namespace_lie_in_default(

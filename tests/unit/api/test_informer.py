@@ -62,6 +62,12 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+async def turns() -> None:
+    """Give all tasks ample occasion to do what they should not."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
 def informer_of(kubernetes: Kubernetes, picture: Picture, selection: Selection = Selection()) -> Informer[Network]:  # noqa: B008  # why: frozen
     return Informer(Network, selection, kubernetes, picture, backoff=SOON)
 
@@ -123,12 +129,11 @@ async def test_nothing_is_told_while_the_server_is_away() -> None:
     async with running(informer):
         await informer.synced.wait()
         kubernetes.set_available(False)
-        for _ in range(200):
-            await asyncio.sleep(0)
+        await turns()
         assert len(picture.changes) == 1
         assert informer.get("a", "demo") is not None
         resync = asyncio.create_task(informer.resync())
-        await asyncio.sleep(0.01)
+        await turns()
         assert not resync.done()
         kubernetes.set_available(True)
         await resync

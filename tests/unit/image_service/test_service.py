@@ -162,7 +162,7 @@ async def test_an_image_at_rest_costs_nothing_after_a_restart(world: World, web_
         await process._images.synced.wait()
         await eventually(lambda: process._queue is not None and process._queue.is_idle)
         await process._reconciler.sweep()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: process._queue is not None and process._queue.is_idle)
     assert [write for write in world.kubernetes.writes if write.address.plural == "images"] == before
     assert len(web_server.requests) == 1
 
@@ -258,7 +258,7 @@ async def test_a_second_replica_takes_over_and_only_one_fetches(world: World, we
         await world.create(web_server.url())
         await web_server.held.wait()
         async with world.running("two") as second:
-            await asyncio.sleep(0.1)
+            await eventually(lambda: second._election._seen is not None)
             assert (first._election.is_leader, second._election.is_leader) == (True, False)
             assert len(web_server.requests) == 1
     web_server.hold_after = None

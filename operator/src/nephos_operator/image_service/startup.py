@@ -208,8 +208,11 @@ async def serve(app: web.Application, listen: tuple[str, int], context: ssl.SSLC
     """Serve until cancelled."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
+    # Cut off half-way, the start would leave its socket open and known to nobody.
+    starting = asyncio.create_task(web.TCPSite(runner, *listen, ssl_context=context).start())
     try:
-        await web.TCPSite(runner, *listen, ssl_context=context).start()
+        await asyncio.shield(starting)
         await asyncio.Event().wait()
     finally:
+        await asyncio.gather(starting, return_exceptions=True)
         await runner.cleanup()
