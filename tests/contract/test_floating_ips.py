@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from contract.router_lab import (
     PUBLIC,
     PUBLIC_CIDR,
     ROUTER_ADDRESS,
+    ROUTER_IPV6,
     Cloud,
     Outside,
     floating,
@@ -42,6 +44,7 @@ from nephos_agent.network.model import (
 )
 from nephos_agent.network.names import network_names
 from nephos_agent.network.protocol import NetworkDriver
+from nephos_agent.network.router.names import inner_name, outside_mac, router_names
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.network import SegmentType
 from nephos_api.resources.security_group import Direction, IPFamily
@@ -205,11 +208,54 @@ async def test_a_floating_ip_moves_to_another_fixed_address_and_takes_no_flow_al
 async def test_the_gateway_moves_with_its_address(cloud: Cloud, internet: Outside) -> None:
     await cloud.carry(cloud.router(gateway(cloud.lab.one)))
     assert await cloud.guests["b"].pings(INTERNET)
-    assert await internet.pings(ROUTER_ADDRESS)
+    for address in (ROUTER_ADDRESS, ROUTER_IPV6):
+        assert await internet.pings(address), address
     await cloud.carry(cloud.router(gateway(cloud.lab.two)))
-    assert await internet.pings(ROUTER_ADDRESS)
+    for address in (ROUTER_ADDRESS, ROUTER_IPV6):
+        assert await internet.pings(address), address
     for name, guest in cloud.guests.items():
         assert await guest.pings(FAR_AWAY), name
+
+
+async def test_a_host_whose_agent_is_lost_gives_up_the_gateways_address_and_keeps_floating_ones(
+    cloud: Cloud, internet: Outside
+) -> None:
+    one, two = cloud.lab.one, cloud.lab.two
+    floating_ip = floating(21, A)
+    await cloud.carry(cloud.router(gateway(one)), {"h1": (floating_ip,)})
+    lost, alive = (outside_mac("router-1", PUBLIC, host.name) for host in (one, two))
+    assert await _found_at(internet) == {lost}
+    async with _agent_lost(one):
+        await two.driver.apply_router(cloud.router(gateway(two)))
+        for _ in range(3):
+            assert await _found_at(internet) == {alive}
+            assert await _seen_as(cloud, internet, "c") == ROUTER_ADDRESS
+        await internet.run("ip", "neigh", "flush", "dev", "br-pub")
+        there = Outside(one.settings.netns_dir / router_names("router-1", "nephos").namespace)
+        await there.run("ip", "neigh", "flush", "dev", inner_name(PUBLIC, is_outside=True))
+        assert await internet.pings(floating_ip.address)
+        assert await _seen_as(cloud, internet, "a") == floating_ip.address
+        _, known = await internet.run("ip", "neigh", "show", ROUTER_ADDRESS)
+        assert lost not in known, "a host that gave up the address asks for others as nobody"
+
+
+async def test_who_has_the_gateways_address_takes_it_back_from_who_announced_it_in_error(
+    cloud: Cloud, internet: Outside
+) -> None:
+    one, two = cloud.lab.one, cloud.lab.two
+    await cloud.carry(cloud.router(gateway(one)))
+    own, other = (outside_mac("router-1", PUBLIC, host.name) for host in (one, two))
+    await two.driver.apply_router(cloud.router(gateway(two)))
+    assert await _found_at(internet) == {other}
+    await one.driver.claim("router-1")
+    assert await _found_at(internet) == {own}
+    one.changed.clear()
+    await two.driver.claim("router-1")
+    await two.driver.apply_router(cloud.router(gateway(one)))
+    await one.driver.claim("router-1")
+    assert await _found_at(internet) == {own}
+    await one.driver._run(one.driver._worker.judge)
+    assert not one.changed
 
 
 @pytest.mark.parametrize("name", ["c", "d"])
@@ -386,6 +432,26 @@ async def test_a_tagged_network_is_carried_or_refused_with_a_sentence(router_lab
         return
     with pytest.raises(PermanentFault, match=r"VLAN 42 .* no 802\.1Q"):
         await router_lab.one.driver.apply(tagged)
+
+
+@asynccontextmanager
+async def _agent_lost(host: Host) -> AsyncIterator[None]:
+    await host.driver.close()
+    try:
+        yield
+    finally:
+        await host.start()
+
+
+async def _found_at(internet: Outside) -> set[str]:
+    """Return the MACs at which the internet finds the router's addresses, asking anew."""
+    await internet.run("ip", "neigh", "flush", "dev", "br-pub")
+    macs = set()
+    for address in (ROUTER_ADDRESS, ROUTER_IPV6):
+        assert await internet.pings(address), address
+        _, found = await internet.run("ip", "neigh", "show", address, "dev", "br-pub")
+        macs.add(found.split("lladdr ")[1].split()[0])
+    return macs
 
 
 async def _seen_as(cloud: Cloud, internet: Outside, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from nephos_agent.claims import Claims
 from nephos_agent.collector import Collector
 from nephos_agent.compute.protocol import ComputeDriver
 from nephos_agent.config import Config
@@ -124,6 +125,7 @@ class Agent:
         )
         self._sweep = Sweep(self, collector, consoles, self._storage, self.metrics, every_s=config.sweep_every_s)
         self._lease = HostLease(kubernetes, config.host_name)
+        self._claims = Claims(self.network, lambda: self._lease.age_s)
 
     async def run(self) -> None:
         """Learn what runs here and what the API says, then keep the one as the other until cancelled."""
@@ -143,6 +145,7 @@ class Agent:
                 tasks.create_task(self.networks.run())
                 tasks.create_task(self.routers.run())
                 tasks.create_task(self._sweep.run())
+                tasks.create_task(self._claims.run())
                 tasks.create_task(self._remove_when_complete())
                 log.info("agent runs", servers=len(self.watches.servers()))
         finally:

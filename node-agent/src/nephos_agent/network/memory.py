@@ -32,6 +32,8 @@ class MemoryNetwork:
         """The networks that the host carries, by UID, as last described."""
         self.applied_routers: dict[str, HostRouter] = {}
         """The routers that the host carries, by UID, as last described."""
+        self.claimed: set[str] = set()
+        """The routers whose outside addresses were announced again."""
 
     async def start(self, listener: NetworkListener) -> None:
         """See ``NetworkDriver.start``."""
@@ -107,6 +109,10 @@ class MemoryNetwork:
     async def remove_router(self, router_uid: str) -> None:
         """See ``NetworkDriver.remove_router``."""
         self.applied_routers.pop(router_uid, None)
+
+    async def claim(self, router_uid: str) -> None:
+        """See ``NetworkDriver.claim``."""
+        self.claimed.add(router_uid)
 
     async def answering(self, router_uid: str) -> frozenset[str]:
         """See ``NetworkDriver.answering``."""

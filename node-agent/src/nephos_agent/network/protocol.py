@@ -63,5 +63,11 @@ class NetworkDriver(Protocol):
     async def remove_router(self, router_uid: str) -> None:
         """Remove all of a router from this host; its networks are removed after it."""
 
+    async def claim(self, router_uid: str) -> None:
+        """Announce the router's own outside addresses again, where this is its gateway host as last described.
+
+        Another host that still has one of them stops answering for it as long as its kernel lives.
+        """
+
     async def answering(self, router_uid: str) -> frozenset[str]:
         """Return the UIDs of the floating IPs, as last described, that answer here when they are asked by ARP."""

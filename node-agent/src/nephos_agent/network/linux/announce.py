@@ -84,10 +84,10 @@ def announce(device: str, mac: str, addresses: Iterable[str]) -> None:
         for address in (address for address in told if not is_ipv6(address)):
             for _ in range(_REPEATS):
                 ethernet.send(arp_frame(_ARP_REQUEST, mac, address, _NO_MAC, address))
-    ipv6 = [address for address in told if is_ipv6(address)]
-    if ipv6:
+    for address in (address for address in told if is_ipv6(address)):
         with _icmpv6_socket() as raw:
-            for address in ipv6 * _REPEATS:
+            raw.bind((address, 0, 0, 0))  # another host that has it still knows by the sender that it does no more
+            for _ in range(_REPEATS):
                 _tell_all(raw, device, advertisement(address, mac))
 
 
@@ -101,6 +101,7 @@ def withdraw(devices: Iterable[str]) -> None:
 def _icmpv6_socket() -> socket.socket:
     opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
     opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOP_LIMIT)
+    opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
     return opened
 
 

@@ -156,6 +156,10 @@ class LinuxNetwork:
         """See ``NetworkDriver.answering``."""
         return await self._routers.answering(router_uid, self._worker.routers)
 
+    async def claim(self, router_uid: str) -> None:
+        """See ``NetworkDriver.claim``."""
+        await self._routers.claim(router_uid, self._worker.routers)
+
     @property
     def _worker(self) -> Worker:
         if self._started is None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nephos_agent.network.facts import GuardElement
+from nephos_agent.network.linux import announce as linux_announce
 from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.kernel import Kernel
 from nephos_agent.network.linux.link_reader import Link
@@ -73,6 +74,12 @@ class RouterKernel:
             given_up = changes.given_up()
             if given_up:
                 space.flows.cut(given_up)
+
+    def announce(self, router_uid: str, device: str, mac: str, addresses: Iterable[str]) -> None:
+        """Tell the external network that the addresses are here, whoever said so before. Raises ``OSError``."""
+        with self._opened(router_uid) as space:
+            space.take_back()
+            space.run(lambda: linux_announce.announce(device, mac, addresses))
 
     def remove(self, router_uid: str, legs: Iterable[Leg], elements: Iterable[GuardElement]) -> None:
         """Remove all of a router; what is in its namespace goes with it."""

@@ -100,6 +100,11 @@ class Space:
         """Return the elements of its sets and maps."""
         return frozenset(element for family in router_nat.FAMILIES for element in self._elements(family))
 
+    def take_back(self) -> None:
+        """Speak again of addresses that another host announced."""
+        if any(router_nat.is_any_listed(self.nft.run(each)) for each in router_nat.lists_of_yielded()):
+            self.commit(router_nat.take_back())
+
     def _elements(self, family: str) -> frozenset[NatElement]:
         try:
             return router_nat.read_elements(self.nft.run(f"list table {family} {router_nat.TABLE}"))

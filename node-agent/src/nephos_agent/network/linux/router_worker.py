@@ -19,10 +19,10 @@ from nephos_agent.network.linux.router_kernel import RouterKernel
 from nephos_agent.network.linux.router_observe import RouterObserver
 from nephos_agent.network.linux.router_space import opened
 from nephos_agent.network.linux.said import Said
-from nephos_agent.network.model import HostRouter
+from nephos_agent.network.model import HostRouter, RouterGateway
 from nephos_agent.network.names import network_names
 from nephos_agent.network.router.advertiser import interfaces
-from nephos_agent.network.router.desired import floating_ips, neighbour_facts, router_facts
+from nephos_agent.network.router.desired import floating_ips, neighbour_facts, own_gateway, router_facts
 from nephos_agent.network.router.facts import Address, Leg, RouterFact, RouterSpace, Transit
 from nephos_agent.network.router.names import (
     INSIDE_PREFIX,
@@ -247,6 +247,13 @@ class RouterWorker:
             or bool(sysctls.differing(_sysctls(devices, forwards=picture.forwards()), said.sysctls))
         )
 
+    def claim(self, router_uid: str) -> None:
+        """Announce the router's own outside addresses again where they are here."""
+        router = self._asked_for.get(router_uid)
+        gateway = own_gateway(router, self._context) if router else None
+        if gateway:
+            self._tell(router_uid, gateway, gateway.addresses)
+
     def probe(self, router_uid: str) -> linux_announce.Probe | None:
         """Return a question for the router's floating IPs, asked at its door outside, or None where it has none."""
         router = self._asked_for.get(router_uid)
@@ -294,16 +301,20 @@ class RouterWorker:
         untold = self._untold.pop(router.uid, set())
         if not untold or router.gateway is None:
             return
-        device = inner_name(router.gateway.network_uid, is_outside=True)
-        own = self._pictures.get(router.uid, RouterPicture()).own_facts()
-        told = sorted(address.split("/")[0] for address in untold if Address(device, address) in own)
-        mac = outside_mac(router.uid, router.gateway.network_uid, self._context.host)
         try:
-            with opened(self._routers.path(router.uid)) as space:
-                space.run(lambda: linux_announce.announce(device, mac, told))
+            self._tell(router.uid, router.gateway, untold)
         except OSError:
             self._untold[router.uid] = untold
             raise
+
+    def _tell(self, router_uid: str, gateway: RouterGateway, addresses: Iterable[str]) -> None:
+        """Announce those of the addresses, with prefix lengths, that are here."""
+        device = inner_name(gateway.network_uid, is_outside=True)
+        own = self._pictures.get(router_uid, RouterPicture()).own_facts()
+        told = sorted(address.split("/")[0] for address in addresses if Address(device, address) in own)
+        if told:
+            mac = outside_mac(router_uid, gateway.network_uid, self._context.host)
+            self._routers.announce(router_uid, device, mac, told)
 
     def _withdraw(self, router_uid: str, advertisers: Iterable[Dnsmasq]) -> None:
         """Tell guests of the router's that it is no way out, where nobody is going to say that it is.

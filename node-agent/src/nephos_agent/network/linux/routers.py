@@ -50,6 +50,10 @@ class Routers:
         probe = await self._run(lambda: worker.probe(router_uid))
         return await probe.answering(_ANSWER_S) if probe else frozenset()
 
+    async def claim(self, router_uid: str, worker: RouterWorker) -> None:
+        """See ``NetworkDriver.claim``."""
+        await self._run(lambda: worker.claim(router_uid))
+
     async def _change(self, router: HostRouter, changes: RouterPlan, worker: RouterWorker) -> Dnsmasq | None:
         # A process lives in its namespace: the old one ends before the new one starts.
         if changes.made(Dnsmasq) or changes.gone(Dnsmasq):

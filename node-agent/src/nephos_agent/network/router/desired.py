@@ -120,6 +120,8 @@ def _translations(router: HostRouter, context: HostContext) -> Iterator[NatEleme
     own = [address for text in gateway.addresses if not is_ipv6(address := _host_part(text))] if gateway else []
     for address in own:
         yield NatElement(NatSet.OWN, address)
+    for address in (_host_part(text) for text in (gateway.addresses if gateway else ())):
+        yield NatElement(NatSet.HELD_IPV6 if is_ipv6(address) else NatSet.HELD, address)
     if gateway and gateway.snat and own:
         yield NatElement(NatSet.TRANSLATED, _EVERYWHERE)
         yield NatElement(NatSet.OUTSIDE, inner_name(gateway.network_uid, is_outside=True), own[0])

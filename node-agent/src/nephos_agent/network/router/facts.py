@@ -31,6 +31,8 @@ class NatSet(StrEnum):
     FLOATING_IN = "floating_in"
     FLOATING_OUT = "floating_out"
     OUTSIDE = "outside"
+    HELD = "held"
+    HELD_IPV6 = "held_ipv6"
 
 
 FLOATING_SETS: Final = frozenset({NatSet.FLOATING_IN, NatSet.FLOATING_OUT})

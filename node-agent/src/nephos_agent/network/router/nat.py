@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from nephos_agent.network.router.facts import BY_DEVICE, NatElement, NatSet
 
-FAMILIES: Final = ("ip", "ip6")
+FAMILIES: Final = ("ip", "ip6", "arp")
 """Each has a table."""
 TABLE: Final = "nephos"
 _INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.KNOWN, NatSet.KNOWN_IPV6, NatSet.TRANSLATED}) | BY_DEVICE
-_IPV6: Final = frozenset({NatSet.KNOWN_IPV6, NatSet.BEHIND_IPV6})
+_FAMILY: Final = {NatSet.KNOWN_IPV6: "ip6", NatSet.BEHIND_IPV6: "ip6", NatSet.HELD_IPV6: "ip6", NatSet.HELD: "arp"}
+_YIELDED: Final = {"arp": "yielded", "ip6": "yielded_ipv6"}
+"""Sets of addresses that another host announced, by family; the kernel fills them."""
 
 
 def skeleton() -> str:
@@ -39,6 +41,21 @@ def read_elements(listing: dict[str, Any]) -> frozenset[NatElement]:
     )
 
 
+def take_back() -> str:
+    """Return one transaction after which the router speaks again of addresses that another host announced."""
+    return "\n".join(f"flush set {family} {TABLE} {name}" for family, name in _YIELDED.items())
+
+
+def lists_of_yielded() -> tuple[str, ...]:
+    """Return what lists the addresses that another host announced; the library lists one family at a time."""
+    return tuple(f"list set {family} {TABLE} {name}" for family, name in _YIELDED.items())
+
+
+def is_any_listed(listing: dict[str, Any]) -> bool:
+    """Tell whether a listing of sets has an element."""
+    return any(body.get("elem") for entry in listing["nftables"] for body in entry.values())
+
+
 def _verbs(verb: str, elements: Iterable[NatElement]) -> list[dict[str, Any]]:
     by_set: dict[NatSet, list[Any]] = {}
     for element in elements:
@@ -50,7 +67,7 @@ def _verbs(verb: str, elements: Iterable[NatElement]) -> list[dict[str, Any]]:
 
 
 def _family(name: NatSet) -> str:
-    return "ip6" if name in _IPV6 else "ip"
+    return _FAMILY.get(name, "ip")
 
 
 def _to_json(element: NatElement) -> Any:
