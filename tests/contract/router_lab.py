@@ -181,6 +181,7 @@ class Cloud:
     blue: HostNetwork
     red: HostNetwork
     guests: dict[str, Guest]
+    public: HostNetwork = field(default_factory=public_network)
 
     def router(self, gateway: RouterGateway | None = None) -> HostRouter:
         """Return the router that joins both networks."""
@@ -191,7 +192,7 @@ class Cloud:
     ) -> None:
         """Have both hosts carry the router, as agents do: networks first, each with its own floating IPs."""
         for host in (self.lab.one, self.lab.two):
-            for each in (self.blue, self.red, *((public_network(),) if router.gateway else ())):
+            for each in (self.blue, self.red, *((self.public,) if router.gateway else ())):
                 await host.driver.apply(each)
             own = (floating_ips or {}).get(host.name, ())
             await host.driver.apply_router(replace(router, floating_ips=own))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import Any
 
-from contract.network_lab import Host, inside
+from contract.network_lab import Host, inside, port
 from contract.router_lab import (
     FAR_AWAY,
     INTERNET,
@@ -18,9 +19,8 @@ from contract.router_lab import (
     Outside,
     floating,
     gateway,
-    public_network,
 )
-from nephos_agent.network.model import HostNetwork, HostPort
+from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, PortAddress
 from nephos_agent.network.names import network_names
 from nephos_agent.network.router.names import router_names
 from nephos_agent.path.explain import explain, render
@@ -60,7 +60,7 @@ def objects_of(cloud: Cloud, *floating_ips: FloatingIP) -> Objects:
         for subnet in each.subnets
     ]
     router = {"metadata": named(cloud.router().uid), "spec": {}, "status": {"legs": legs, **way_out}}
-    networks = (*inner, public_network())
+    networks = (*inner, cloud.public)
     rules = [{"direction": direction} for direction in ("Ingress", "Egress")]
     group = {"metadata": named("allow-all"), "spec": {"rules": rules}}
     return Objects(
@@ -110,6 +110,7 @@ def port_object(port: HostPort, network: HostNetwork) -> dict[str, Any]:
         "server": port.server_name,
         "host": port.host,
         "hostAddress": port.host_address,
+        "allowedAddressPairs": [{"address": pair.address, "macAddress": pair.mac} for pair in port.address_pairs],
         "securityGroupReferences": [{"name": uid, "namespace": "lab", "uid": uid} for uid in port.security_groups],
     }
     return {"metadata": named(port.uid, port.name), "spec": spec}
@@ -165,6 +166,57 @@ async def test_the_way_out_and_in_is_explained_as_real_hosts_go_it(cloud: Cloud,
     for guest, there in (("a", FAR_AWAY), ("d", FAR_AWAY), ("c", FAR_AWAY), ("d", "203.0.113.21")):
         assert await cloud.guests[guest].pings(there)
     assert await internet.pings("203.0.113.21")
+    await internet.run("ip", "route", "add", "10.0.0.0/8", "via", ROUTER_ADDRESS)
+    for private in ("10.20.0.12", "10.20.0.14"):
+        explanation = await ask(cloud, FAR_AWAY, private, address)
+        assert explanation.passes_as_programmed, render(explanation)
+        assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
+        assert await internet.pings(private)
+
+
+async def test_a_server_on_the_providers_network_reaches_and_is_reached_as_is_told(
+    cloud: Cloud, internet: Outside
+) -> None:
+    a, two = next(port for port in cloud.blue.ports if port.uid == "a"), cloud.lab.two
+    p, shy = (
+        replace(port(name, address, two, groups=(group,)), addresses=(PortAddress(address, "subnet-public4", 24),))
+        for name, address, group in (("p", "203.0.113.51", "allow-all"), ("shy", "203.0.113.52", "nobody"))
+    )
+    cloud.public = replace(cloud.public, ports=(p, shy))
+    await cloud.carry(cloud.router(gateway(two)), {"h1": (floating(21, "10.10.0.11"),)})
+    for each in (p, shy):
+        cloud.guests[each.uid] = await two.boot(cloud.public, each)
+        await cloud.guests[each.uid].run("ip", "addr", "add", f"{each.addresses[0].address}/24", "dev", "eth0")
+    address = floating_ip("203.0.113.21", a)
+    for source, there in (
+        *((guest, "203.0.113.51") for guest in ("a", "b", "d")),
+        *(("p", there) for there in ("203.0.113.21", INTERNET)),
+    ):
+        explanation = await ask(cloud, f"lab/{source}", there, address)
+        assert explanation.passes_as_programmed, render(explanation)
+        assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
+        assert await cloud.guests[source].pings(there), render(explanation)
+    for source in ("a", "b", "d", "p"):
+        refused = (await ask(cloud, f"lab/{source}", "203.0.113.52", address)).refused_as_programmed
+        assert refused is not None
+        assert refused.stage is Stage.DESTINATION_FILTER
+        assert not await cloud.guests[source].pings("203.0.113.52")
+
+
+async def test_an_address_pair_is_found_as_real_hosts_find_it(cloud: Cloud) -> None:
+    virtual = "10.10.0.50"
+    ports = (
+        replace(each, address_pairs=(AddressPair(virtual, each.mac),) if each.uid == "c" else ())
+        for each in cloud.blue.ports
+    )
+    cloud.blue = replace(cloud.blue, ports=tuple(ports))
+    members = frozenset({("network-1", f"{virtual}/32")})
+    await cloud.carry(replace(cloud.router(), members=members))
+    await cloud.guests["c"].run("ip", "addr", "add", f"{virtual}/24", "dev", "eth0")
+    for source in ("a", "b", "d"):
+        explanation = await ask(cloud, f"lab/{source}", virtual)
+        assert not [hop for hop in explanation.hops if hop.differences], render(explanation)
+        assert explanation.passes_as_programmed == await cloud.guests[source].pings(virtual), render(explanation)
 
 
 async def test_a_translation_that_is_gone_is_where_the_packet_ends(

@@ -43,6 +43,6 @@ def _distance(trail: Trail, port: Port, own: str, target: str) -> int:
         return 0
     router = trail.view.router_at(network_uid, subnet.gateway) if subnet.gateway else None
     if router is None:
-        return 3
+        return 2 if trail.view.floating_ip_at(target) else 3
     legs = [leg for leg in router.status.legs if contains(leg.cidr, target)]
     return 1 if any(trail.view.port_with(leg.network_uid, target) for leg in legs) else 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Final
 
-from nephos_agent.network.addresses import is_ipv6
 from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import (
     BridgeEntry,
@@ -23,10 +23,24 @@ from nephos_agent.network.facts import (
 from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
 from nephos_agent.network.names import network_names, tap_name
 from nephos_agent.network.router.desired import neighbour_facts, router_facts
-from nephos_agent.network.router.facts import Address, Leg, NatElement, Route, RouterFact, RouterSpace, Transit
+from nephos_agent.network.router.facts import (
+    BY_DEVICE,
+    FLOATING_TABLE,
+    MAIN_TABLE,
+    Address,
+    Leg,
+    NatElement,
+    Route,
+    RouterFact,
+    RouterSpace,
+    RoutingRule,
+    Transit,
+)
 from nephos_agent.network.router.names import inner_name
+from nephos_agent.path.view import contains
 
 _ATTACHED: Final = frozenset({GuardSet.ROLE, GuardSet.MARK, GuardSet.ZONE})
+_ASKED: Final = frozenset({GuardSet.SHARED_IPV4, GuardSet.SHARED_ND_TARGET})
 _SENDERS: Final = frozenset({GuardSet.MAC, GuardSet.IPV4, GuardSet.IPV6})
 
 
@@ -74,24 +88,32 @@ def sender(place: Place, port: HostPort, address: str) -> frozenset[Fact]:
     )
 
 
-def delivered(place: Place, port: HostPort) -> frozenset[Fact]:
-    """Return what brings frames for the port to its NIC on this host."""
-    return attached(place, port) | {BridgeEntry(tap_name(port.uid), port.mac)}
+def delivered(place: Place, port: HostPort, mac: str) -> frozenset[Fact]:
+    """Return what brings frames for that MAC of the port's to its NIC on this host."""
+    return attached(place, port) | {fact for fact in _all(place) if isinstance(fact, BridgeEntry) and fact.mac == mac}
 
 
 def answered(place: Place, address: str, mac: str) -> frozenset[Fact]:
-    """Return what answers ARP and ND for an address of another host."""
-    bridge = network_names(place.network.uid, place.namespace_prefix).bridge
-    return frozenset(fact for fact in _all(place) if fact == Neighbour(bridge, address, mac))
+    """Return what answers ARP and ND for an address of another host, or lets them cross where no Port holds it."""
+    names = network_names(place.network.uid, place.namespace_prefix)
+    known = {fact for fact in _all(place) if fact == Neighbour(names.bridge, address, mac)}
+    return frozenset(known) or frozenset(
+        fact
+        for fact in _all(place)
+        if isinstance(fact, GuardElement)
+        and fact.device == names.vxlan
+        and fact.set in _ASKED
+        and contains(fact.rest[0], address)
+    )
 
 
-def tunnelled(place: Place, port: HostPort) -> frozenset[Fact]:
-    """Return what sends frames for the port to its host."""
+def tunnelled(place: Place, mac: str) -> frozenset[Fact]:
+    """Return what sends frames for the MAC to its host."""
     return frozenset(
         fact
         for fact in _all(place)
         if isinstance(fact, Vxlan)
-        or (isinstance(fact, (BridgeEntry, TunnelEntry)) and fact.mac == port.mac)
+        or (isinstance(fact, (BridgeEntry, TunnelEntry)) and fact.mac == mac)
         or _attaches(fact, network_names(place.network.uid, place.namespace_prefix).vxlan)
     )
 
@@ -124,10 +146,10 @@ def _attaches(fact: Fact, device: str) -> bool:
     return isinstance(fact, GuardElement) and fact.device == device and fact.set in _ATTACHED
 
 
-def leg_entries(router: HostRouter, network_uid: str, context: HostContext) -> frozenset[Fact]:
-    """Return what brings frames of the network to the router on this host."""
+def leg_entries(router: HostRouter, network_uids: frozenset[str], context: HostContext) -> frozenset[Fact]:
+    """Return what brings frames of the networks to the router on this host, and the router's to them."""
     found = router_facts(router, context)
-    devices = {fact.device for fact in found if isinstance(fact, Leg) and fact.network_uid == network_uid}
+    devices = {fact.device for fact in found if isinstance(fact, Leg) and fact.network_uid in network_uids}
     return frozenset(fact for fact in found if isinstance(fact, (BridgeEntry, GuardElement)) and fact.device in devices)
 
 
@@ -154,11 +176,44 @@ def neighbour(router: HostRouter, network_uid: str, address: str) -> frozenset[R
     )
 
 
+def taken(router: HostRouter, network_uid: str, address: str, context: HostContext) -> frozenset[RouterFact]:
+    """Return what has the router take the sender for one behind its leg on the network."""
+    device = inner_name(network_uid, is_outside=False)
+    return frozenset(
+        fact
+        for fact in router_facts(router, context)
+        if isinstance(fact, NatElement)
+        and fact.set in BY_DEVICE
+        and fact.value == device
+        and contains(fact.name, address)
+    )
+
+
 def routes(router: HostRouter, address: str, context: HostContext) -> frozenset[RouterFact]:
-    """Return the default routes of the address's IP version."""
-    default = "::/0" if is_ipv6(address) else "0.0.0.0/0"
+    """Return the route that leads to the address; none where a link of the router's own does."""
     found = router_facts(router, context)
-    return frozenset(fact for fact in found if isinstance(fact, Route) and fact.destination == default)
+    links = [each.address for each in found if isinstance(each, Address) and contains(each.address, address)]
+    nearest = _nearest(found, MAIN_TABLE, address)
+    is_on_link = nearest is None or any(_length(link) >= _length(nearest.destination) for link in links)
+    return frozenset() if nearest is None or is_on_link else frozenset({nearest})
+
+
+def floating_routes(router: HostRouter, address: str, context: HostContext) -> frozenset[RouterFact]:
+    """Return what leads packets of floating addresses to that address, answers too, out by this host."""
+    found = router_facts(router, context)
+    nearest = _nearest(found, FLOATING_TABLE, address)
+    rules = {fact for fact in found if isinstance(fact, RoutingRule)}
+    return frozenset(rules | ({nearest} if nearest else set()))
+
+
+def _nearest(found: frozenset[RouterFact], table: int, address: str) -> Route | None:
+    routes = (fact for fact in found if isinstance(fact, Route) and fact.table == table)
+    matching = (fact for fact in routes if contains(fact.destination, address))
+    return max(matching, key=lambda fact: _length(fact.destination), default=None)
+
+
+def _length(cidr: str) -> int:
+    return ip_network(cidr, strict=False).prefixlen
 
 
 def transit(router: HostRouter, context: HostContext) -> frozenset[RouterFact]:

@@ -1,50 +1,72 @@
-"""Through routers, out of the cloud and into it."""
+"""Through routers, from one network to another and out of the cloud."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 from nephos_agent.network.addresses import is_ipv6
-from nephos_agent.network.model import HostRouter
+from nephos_agent.network.router.facts import RouterFact
 from nephos_agent.path import needs
 from nephos_agent.path.model import Stage
 from nephos_agent.path.needs import Place
+from nephos_agent.path.outside import beyond, leave, translate_in
+from nephos_agent.path.sources import is_taken
 from nephos_agent.path.trail import Trail
-from nephos_agent.path.view import addresses, contains
+from nephos_agent.path.view import contains
 from nephos_api.resources import FloatingIP, Router
-from nephos_api.resources.floating_ip import FloatingIPPhase
+from nephos_api.resources.network import HostRoute
 from nephos_api.resources.router import ExternalGateway, RouterLeg
 
 
 def route(trail: Trail, router: Router, place: Place) -> None:
     """Enter the router on this host, and go where it sends the packet."""
-    host_router = trail.view.host_router(router, place.host)
-    entering = needs.leg_entries(host_router, place.network.uid, place.context)
-    name = f"Router {router.metadata.namespace}/{router.metadata.name}"
+    name, external = _name(router), router.status.external
     if not router.spec.enabled:
         trail.stop(Stage.ROUTER, place.host, f"{name} is switched off (spec.enabled)")
-        return
-    floating = trail.view.floating_ip_at(trail.target)
-    if floating and router.status.external and floating.status.network_uid == router.status.external.network_uid:
-        _hairpin(trail, router, host_router, place, floating)
-        return
-    if inward := _inward(router, trail.target):
+    elif not is_taken(trail.view.host_router(router, place.host), place.network.uid, trail.source):
+        because = f"{name} takes {trail.source} for one behind another leg: nobody comes by this one with it"
+        trail.stop(Stage.ROUTER, place.host, because)
+    elif floating := _floating_ip_on(trail, router, place.host):
+        _hairpin(trail, router, place, floating)
+    elif inward := _inward(router, trail.target):
         leg, next_hop, because = inward
-        inside = needs.routed(host_router, frozenset({place.network.uid, leg.network_uid}), place.context)
-        inside |= needs.neighbour(host_router, leg.network_uid, next_hop)
-        trail.go(Stage.ROUTER, place.host, f"{name} {because}", entering, router.uid, inside)
-        trail.deliver_on(leg.network_uid, place, next_hop)
-        return
-    if router.status.external is None:
+        _go_on_inside(trail, router, place, leg, next_hop, because)
+    elif external is None:
         trail.stop(Stage.ROUTER, place.host, f"{name} has no route to {trail.target}: it has no external network")
-        return
-    if not _leads_out(router, router.status.external, trail.target):
-        network = router.status.external.network
-        trail.stop(Stage.ROUTER, place.host, f"{name} has no route to {trail.target}: Network {network} has no gateway")
-        return
-    inside = needs.routed(host_router, frozenset({place.network.uid}), place.context)
-    trail.go(Stage.ROUTER, place.host, f"{name} sends it out", entering, router.uid, inside)
-    _go_out(trail, router, place)
+    elif not _leads_out(router, external, trail.target):
+        because = f"{name} has no route to {trail.target}: Network {external.network} has no gateway"
+        trail.stop(Stage.ROUTER, place.host, because)
+    else:
+        _go_out(trail, router, place, external)
+
+
+def _name(router: Router) -> str:
+    return f"Router {router.metadata.namespace}/{router.metadata.name}"
+
+
+def _enter(
+    trail: Trail,
+    router: Router,
+    place: Place,
+    because: str,
+    to: frozenset[str] = frozenset(),
+    way: frozenset[RouterFact] = frozenset(),
+) -> None:
+    """Pass the router on this host, to the networks; ``way`` is what it goes on by."""
+    host_router, networks = trail.view.host_router(router, place.host), to | {place.network.uid}
+    entering = needs.leg_entries(host_router, networks, place.context)
+    inside = needs.routed(host_router, networks, place.context)
+    inside |= needs.taken(host_router, place.network.uid, trail.source, place.context)
+    trail.go(Stage.ROUTER, place.host, f"{_name(router)} {because}", entering, router.uid, inside | way)
+
+
+def _go_on_inside(trail: Trail, router: Router, place: Place, leg: RouterLeg, next_hop: str, because: str) -> None:
+    host_router = trail.view.host_router(router, place.host)
+    way = needs.routes(host_router, trail.target, place.context)
+    way |= needs.neighbour(host_router, leg.network_uid, next_hop)
+    _enter(trail, router, place, because, frozenset({leg.network_uid}), way)
+    trail.deliver_on(leg.network_uid, place, next_hop)
 
 
 def _leads_out(router: Router, external: ExternalGateway, target: str) -> bool:
@@ -61,54 +83,43 @@ def _inward(router: Router, target: str) -> tuple[RouterLeg, str, str] | None:
     for leg in legs:
         if contains(leg.cidr, target):
             return leg, target, f"routes on this host to Network {leg.network}"
-    matching = [extra for extra in router.spec.routes if contains(extra.destination, target)]
-    for extra in sorted(matching, key=lambda each: ip_network(each.destination).prefixlen, reverse=True)[:1]:
-        for leg in legs:
-            if contains(leg.cidr, extra.next_hop):
-                because = f"has a route to {extra.destination} by {extra.next_hop} on Network {leg.network}"
-                return leg, extra.next_hop, because
+    extra = _extra_route(router, target)
+    for leg in legs if extra else ():
+        if extra and contains(leg.cidr, extra.next_hop):
+            because = f"has a route to {extra.destination} by {extra.next_hop} on Network {leg.network}"
+            return leg, extra.next_hop, because
     return None
 
 
-def arrive(trail: Trail) -> None:
-    """Come in from outside."""
-    if floating := trail.view.floating_ip_at(trail.target):
-        _translate_in(trail, floating)
-        return
-    for port in trail.view.ports.values():
-        host_port = trail.view.host_port(port)
-        place = trail.place(port.spec.network_uid or "", host_port) if host_port else None
-        if trail.target not in addresses(port) or host_port is None or place is None:
-            continue
-        if trail.is_provided(port.spec.network_uid):
-            trail.go(Stage.UPLINK, place.host, "it comes by the provider's network", needs.uplink(place))
-            trail.deliver(place, trail.target)
-            return
-        if is_ipv6(trail.target) and _come_in_routed(trail, place):
-            return
-    trail.stop(Stage.UPLINK, None, f"{trail.target} is no FloatingIP, and no address that the outside can reach")
+def _extra_route(router: Router, target: str) -> HostRoute | None:
+    matching = [extra for extra in router.spec.routes if contains(extra.destination, target)]
+    return max(matching, key=lambda extra: _length(extra.destination), default=None)
 
 
-def end_outside(trail: Trail) -> None:
-    """Leave the cloud for good."""
-    trail.go(Stage.DESTINATION, None, f"{trail.target} is outside of the cloud")
+def _length(cidr: str) -> int:
+    return ip_network(cidr, strict=False).prefixlen
 
 
-def _hairpin(trail: Trail, router: Router, host_router: HostRouter, place: Place, floating: FloatingIP) -> None:
-    """A floating address, asked for from inside."""
-    inside = needs.routed(host_router, frozenset({place.network.uid}), place.context)
-    entering = needs.leg_entries(host_router, place.network.uid, place.context)
-    name = f"Router {router.metadata.namespace}/{router.metadata.name}"
-    if floating.status.host != place.host or floating.status.router_uid != router.uid:
-        trail.go(Stage.ROUTER, place.host, f"{name} sends it out to {trail.target}", entering, router.uid, inside)
-        _go_out(trail, router, place)
-        return
-    trail.go(Stage.ROUTER, place.host, f"{name} has {trail.target} on this host", entering, router.uid, inside)
+def _floating_ip_on(trail: Trail, router: Router, host: str) -> FloatingIP | None:
+    """Return the FloatingIP of the target, if it is this router's and answers on this host."""
+    floating = trail.view.floating_ip_at(trail.target)
+    is_here = floating and (floating.status.host, floating.status.router_uid) == (host, router.uid)
+    return floating if is_here else None
+
+
+def _hairpin(trail: Trail, router: Router, place: Place, floating: FloatingIP) -> None:
+    """A floating address of this host, asked for from inside."""
+    _enter(trail, router, place, f"has {trail.target} on this host")
+    _turn_back(trail, router, place, floating)
+
+
+def _turn_back(trail: Trail, router: Router, place: Place, floating: FloatingIP) -> None:
+    """Go in by the floating address, with a sender to whom the answers come back here."""
     own = _own_floating_ip(trail, place.host)
     fixed = floating.status.fixed_address or ""
     leg = next((leg for leg in router.status.legs if contains(leg.cidr, fixed)), None)
     trail.source = (own.status.address if own else leg.address if leg else None) or trail.source
-    _translate_in(trail, floating)
+    translate_in(trail, floating, beyond(trail, router, place))
 
 
 def _own_floating_ip(trail: Trail, host: str) -> FloatingIP | None:
@@ -118,100 +129,83 @@ def _own_floating_ip(trail: Trail, host: str) -> FloatingIP | None:
     return next((each for each in found if each and each.status.host == host), None)
 
 
-def _go_out(trail: Trail, router: Router, place: Place) -> None:
-    external = router.status.external
-    own = None if is_ipv6(trail.target) else _own_floating_ip(trail, place.host)
+def _go_out(trail: Trail, router: Router, place: Place, external: ExternalGateway) -> None:
+    """By the sender's floating address from this host, else by the gateway host.
+
+    The user's routes come before the table of floating addresses; from other hosts than the gateway they lead to it.
+    """
+    extra, is_gateway = _extra_route(router, trail.target), router.status.gateway_host == place.host
+    is_by_extra = extra is not None and _length(extra.destination) > 0
+    own = _own_floating_ip(trail, place.host) if is_gateway or not is_by_extra else None
+    to = frozenset({external.network_uid}) if own or is_gateway else frozenset()
+    host_router = trail.view.host_router(router, place.host)
+    way = needs.routes(host_router, trail.target, place.context) if own is None or is_by_extra else frozenset()
+    _enter(trail, router, place, "sends it out", to, way)
     if own and own.status.address:
-        host_router = trail.view.host_router(router, place.host)
-        changed = needs.translated(host_router, frozenset({own.status.address}), place.context)
-        because = f"its FloatingIP {own.metadata.name} makes {own.status.address} of {trail.source}"
-        trail.go(Stage.FLOATING_IP, place.host, because, frozenset(), router.uid, changed)
-        trail.source = own.status.address
-        _by_uplink(trail, external.network_uid if external else "", place)
+        _show_floating(trail, router, place, own.metadata.name, own.status.address)
+        _by_uplink(trail, router, place, external)
+    else:
+        _by_gateway(trail, router, place, external)
+
+
+def _show_floating(trail: Trail, router: Router, place: Place, name: str, address: str) -> None:
+    host_router = trail.view.host_router(router, place.host)
+    inside = needs.translated(host_router, frozenset({address}), place.context)
+    inside |= needs.floating_routes(host_router, trail.target, place.context)
+    because = f"its FloatingIP {name} makes {address} of {trail.source}"
+    trail.go(Stage.FLOATING_IP, place.host, because, frozenset(), router.uid, inside)
+    trail.source = address
+
+
+def _by_gateway(trail: Trail, router: Router, place: Place, external: ExternalGateway) -> None:
+    there = _reach_gateway(trail, router, place, external)
+    if there is None:
         return
-    gateway = _reach_gateway(trail, router, place)
-    if gateway is not None:
-        _by_uplink(trail, external.network_uid if external else "", gateway)
+    if floating := _floating_ip_on(trail, router, there.host):
+        _turn_back(trail, router, there, floating)
+    elif is_ipv6(trail.target) or not router.spec.snat or _translate_out(trail, router, there, external):
+        _by_uplink(trail, router, there, external)
 
 
-def _reach_gateway(trail: Trail, router: Router, place: Place) -> Place | None:
-    """Bring it to the gateway host and translate it there, if it is to be."""
+def _reach_gateway(trail: Trail, router: Router, place: Place, external: ExternalGateway) -> Place | None:
+    """Bring it to the gateway host."""
     status = router.status
     if status.gateway_host is None or status.gateway_host_address is None:
         trail.stop(Stage.SNAT, None, "the Router has no gateway host: no Host that is Up reaches the outside")
         return None
-    there = Place(place.network, status.gateway_host, status.gateway_host_address, trail.namespace_prefix)
-    if there.host != place.host:
-        for end, word in ((place, "leaves"), (there, "reaches")):
-            host_router = trail.view.host_router(router, end.host)
-            needed = needs.transit(host_router, end.context)
-            needed |= needs.routes(host_router, trail.target, end.context)
-            because = f"it {word} the transit to the gateway host {there.host}"
-            trail.go(Stage.TUNNEL, end.host, because, frozenset(), router.uid, needed)
-    own = [held.address for held in (status.external.addresses if status.external else ())]
-    own = [address for address in own if is_ipv6(address) == is_ipv6(trail.target)]
-    if is_ipv6(trail.target) or not router.spec.snat:
+    there = replace(place, host=status.gateway_host, host_address=status.gateway_host_address)
+    if there.host == place.host:
         return there
-    if not own:
-        trail.stop(Stage.SNAT, there.host, "the Router has no external address to translate to")
-        return None
-    changed = needs.translated(trail.view.host_router(router, there.host), frozenset(own), there.context)
-    because = f"the gateway host makes {own[0]} of {trail.source}"
-    trail.go(Stage.SNAT, there.host, because, frozenset(), router.uid, changed)
-    trail.source = own[0]
+    leaving = needs.transit(trail.view.host_router(router, place.host), place.context)
+    because = f"it leaves the transit to the gateway host {there.host}"
+    trail.go(Stage.TUNNEL, place.host, because, frozenset(), router.uid, leaving)
+    host_router, outside = trail.view.host_router(router, there.host), frozenset({external.network_uid})
+    inside = needs.transit(host_router, there.context)
+    inside |= needs.routed(host_router, outside, there.context)
+    inside |= needs.routes(host_router, trail.target, there.context)
+    entering = needs.leg_entries(host_router, outside, there.context)
+    because = f"it reaches the gateway host {there.host} by the transit"
+    trail.go(Stage.TUNNEL, there.host, because, entering, router.uid, inside)
     return there
 
 
-def _by_uplink(trail: Trail, network_uid: str, place: Place) -> None:
-    external = trail.view.host_network(network_uid)
-    if external is None or external.provider is None:
-        trail.stop(Stage.UPLINK, place.host, "the external Network is not Active, or is no network of the provider's")
-        return
-    there = Place(external, place.host, place.host_address, trail.namespace_prefix)
-    because = f"it leaves by physical network {external.provider.physical_network} as {trail.source}"
-    trail.go(Stage.UPLINK, place.host, because, needs.uplink(there))
-    if trail.view.floating_ip_at(trail.target):
-        arrive(trail)
-    else:
-        end_outside(trail)
-
-
-def _come_in_routed(trail: Trail, place: Place) -> bool:
-    """Bring IPv6 in by the gateway host of the Router of that network."""
-    subnets = [subnet for subnet in place.network.subnets if contains(subnet.cidr, trail.target)]
-    routers = (trail.view.router_at(place.network.uid, each.gateway) for each in subnets if each.gateway)
-    router = next((each for each in routers if each and each.status.external), None)
-    if router is None or router.status.gateway_host is None or router.status.gateway_host_address is None:
+def _translate_out(trail: Trail, router: Router, there: Place, external: ExternalGateway) -> bool:
+    """Translate it on the gateway host; False where there is nothing to translate to."""
+    own = next((held.address for held in external.addresses if not is_ipv6(held.address)), None)
+    if own is None:
+        trail.stop(Stage.SNAT, there.host, "the Router has no external address to translate to")
         return False
-    there = Place(place.network, router.status.gateway_host, router.status.gateway_host_address, trail.namespace_prefix)
-    host_router = trail.view.host_router(router, there.host)
-    inside = needs.routed(host_router, frozenset({place.network.uid}), there.context)
-    because = f"the outside routes it to the gateway host of Router {router.metadata.name}"
-    trail.go(Stage.ROUTER, there.host, because, frozenset(), router.uid, inside)
-    trail.deliver(there, trail.target)
+    changed = needs.translated(trail.view.host_router(router, there.host), frozenset({own}), there.context)
+    because = f"the gateway host makes {own} of {trail.source}"
+    trail.go(Stage.SNAT, there.host, because, frozenset(), router.uid, changed)
+    trail.source = own
     return True
 
 
-def _translate_in(trail: Trail, floating: FloatingIP) -> None:
-    status, name = floating.status, f"FloatingIP {floating.metadata.namespace}/{floating.metadata.name}"
-    router = trail.view.routers.get(status.router_uid or "")
-    port = trail.view.ports.get(status.port_uid or "")
-    host_port = trail.view.host_port(port) if port else None
-    if status.host is None or status.fixed_address is None or router is None or port is None or host_port is None:
-        trail.stop(Stage.FLOATING_IP, None, f"{name} is bound to no Port that a host carries")
+def _by_uplink(trail: Trail, router: Router, place: Place, external: ExternalGateway) -> None:
+    outside = beyond(trail, router, place)
+    if outside is None:
+        because = "the external Network is not Active, or is no network of the provider's"
+        trail.stop(Stage.UPLINK, place.host, because)
         return
-    place = trail.place(port.spec.network_uid or "", host_port)
-    if place is None:
-        trail.stop(Stage.FLOATING_IP, status.host, f"the Network of {name}'s Port is not Active")
-        return
-    host_router = trail.view.host_router(router, status.host)
-    changed = needs.translated(host_router, frozenset({status.address or ""}), place.context)
-    changed |= needs.routed(host_router, frozenset({place.network.uid}), place.context)
-    if status.phase is not FloatingIPPhase.ACTIVE or not router.spec.enabled:
-        why = "does not answer yet" if router.spec.enabled else "belongs to a Router that is switched off"
-        trail.stop(Stage.FLOATING_IP, status.host, f"{name} {why}", router.uid, changed)
-        return
-    because = f"{name} makes {status.fixed_address} of {trail.target}"
-    trail.go(Stage.FLOATING_IP, status.host, because, frozenset(), router.uid, changed)
-    trail.target = status.fixed_address
-    trail.deliver(place, trail.target)
+    leave(trail, outside, is_neighbour=any(contains(cidr, trail.target) for cidr in external.cidrs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nephos_agent.network.facts import Fact
 from nephos_agent.network.filters.judgement import Packet
 from nephos_agent.network.model import HostPort
@@ -11,7 +13,7 @@ from nephos_agent.path import needs
 from nephos_agent.path.model import Question, Stage
 from nephos_agent.path.needs import Place
 from nephos_agent.path.steps import FilterCheck, Step
-from nephos_agent.path.view import View
+from nephos_agent.path.view import View, has, mac_for
 from nephos_api.resources import Port
 from nephos_api.resources.security_group import Direction
 
@@ -55,32 +57,56 @@ class Trail:
         if network is None:
             self.stop(Stage.BRIDGE, here.host, "the Network that it is routed to is not Active")
             return
-        self.deliver(Place(network, here.host, here.host_address, self.namespace_prefix), address)
+        port = self.view.port_with(network_uid, address, here.host)
+        host_port = self.view.host_port(port) if port else None
+        if host_port and not network.provider and host_port.host != here.host and not has(host_port, address):
+            because = f"Port {host_port.name} may use {address}, but is on host {host_port.host}"
+            self.stop(Stage.BRIDGE, here.host, f"{because}: a router asks on its own host who has what no Port holds")
+            return
+        self.deliver(replace(here, network=network), address)
 
     def deliver(self, place: Place, address: str) -> None:
         """Bring it to the Port with the address, from this host; ``address`` may be a next hop."""
-        port = self.view.port_with(place.network.uid, address)
+        port = self.view.port_with(place.network.uid, address, place.host)
         host_port = self.view.host_port(port) if port else None
         if port is None or host_port is None:
             held = "whose Port is on no host" if port else "that no Port holds"
             self.stop(Stage.BRIDGE, place.host, f"{address} is an address of Network {place.network.name} {held}")
             return
-        far = Place(place.network, host_port.host, host_port.host_address, self.namespace_prefix)
+        far, mac = replace(place, host=host_port.host, host_address=host_port.host_address), mac_for(host_port, address)
         if far.host == place.host:
             because = f"Port {host_port.name} is on this host"
-            self.go(Stage.BRIDGE, place.host, because, needs.delivered(place, host_port))
         elif place.network.provider:
-            self.go(Stage.UPLINK, place.host, f"it goes to host {far.host} by the provider's", needs.uplink(place))
-            self.go(Stage.BRIDGE, far.host, f"Port {host_port.name} is here", needs.delivered(far, host_port))
+            because = f"Port {host_port.name} is here"
+            self.cross(place, far)
         else:
-            because = f"Port {host_port.name} is on host {far.host}"
-            self.go(Stage.BRIDGE, place.host, because, needs.answered(place, address, host_port.mac))
-            because = f"the tunnel of Network {place.network.name} leads to {host_port.host_address}"
-            self.go(Stage.TUNNEL, place.host, because, needs.tunnelled(place, host_port))
-            because = f"host {far.host} takes it in"
-            self.go(Stage.TUNNEL, far.host, because, needs.tunnel_end(far))
-            self.go(Stage.BRIDGE, far.host, f"Port {host_port.name} is here", needs.delivered(far, host_port))
+            because = f"Port {host_port.name} is here"
+            self._tunnel(place, far, host_port, address)
+        self.go(Stage.BRIDGE, far.host, because, needs.delivered(far, host_port, mac))
         self.finish(far, port, host_port, address)
+
+    def _tunnel(self, place: Place, far: Place, port: HostPort, address: str) -> None:
+        mac = mac_for(port, address)
+        because = f"Port {port.name} is on host {far.host}"
+        self.go(Stage.BRIDGE, place.host, because, needs.answered(place, address, mac))
+        because = f"the tunnel of Network {place.network.name} leads to {port.host_address}"
+        self.go(Stage.TUNNEL, place.host, because, needs.tunnelled(place, mac))
+        self.go(Stage.TUNNEL, far.host, f"host {far.host} takes it in", needs.tunnel_end(far))
+
+    def cross(self, here: Place | None, there: Place) -> None:
+        """Come to a host by the provider's network: from another host, or None for outside; a host's own bridge needs
+        no uplink."""
+        if here and here.host == there.host:
+            return
+        if here:
+            self.leave(here)
+        self.go(Stage.UPLINK, there.host, "it comes in by the provider's network", needs.uplink(there))
+
+    def leave(self, place: Place) -> None:
+        """Go from the bridge to the provider's network."""
+        physical = place.network.provider.physical_network if place.network.provider else ""
+        because = f"it leaves by physical network {physical} as {self.source}"
+        self.go(Stage.UPLINK, place.host, because, needs.uplink(place))
 
     def finish(self, place: Place, port: Port, host_port: HostPort, address: str) -> None:
         """Come to the Port: its filter, then its guest."""
@@ -90,6 +116,8 @@ class Trail:
             return
         self.filter(place, host_port, Direction.INGRESS, self.source)
         end = f"{name} gets it" if address == self.target else f"the guest of {name} forwards it, or does not"
+        if not has(host_port, address):
+            end = f"{name} may use {address}: its guest takes it, or does not"
         self.go(Stage.DESTINATION, place.host, end)
 
     def filter(self, place: Place, port: HostPort, direction: Direction, remote: str) -> None:

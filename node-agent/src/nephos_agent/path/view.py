@@ -10,7 +10,7 @@ from nephos_agent.host_network import host_network, host_port, remote_groups, ro
 from nephos_agent.host_router import host_router
 from nephos_agent.host_security_group import host_security_group
 from nephos_agent.network.filters.judgement import Packet, Rules
-from nephos_agent.network.model import HostNetwork, HostPort, HostRouter
+from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, HostRouter
 from nephos_agent.path.model import Objects
 from nephos_api.resources import FloatingIP, Network, Port, Router
 from nephos_api.resources.network import SubnetView
@@ -45,14 +45,36 @@ class View:
             found = [it for it in self._objects.ports if f"{it.metadata.namespace}/{it.spec.server}" == name]
         return tuple(sorted(found, key=lambda port: port.metadata.name))
 
-    def port_with(self, network_uid: str, address: str) -> Port | None:
-        """Return the Port of the network that holds the address."""
+    def port_with(self, network_uid: str, address: str, near: str = "") -> Port | None:
+        """Return the Port of the network that holds the address; where none does, one whose guest may use it.
+
+        Of several that may it is one on the host ``near``, if there is one.
+        """
         of_network = (port for port in self._objects.ports if port.spec.network_uid == network_uid)
-        return next((port for port in of_network if address in addresses(port)), None)
+        holder = next((port for port in of_network if address in addresses(port)), None)
+        return holder or self._port_that_may_use(network_uid, address, near)
+
+    def _port_that_may_use(self, network_uid: str, address: str, near: str) -> Port | None:
+        network = self.host_network(network_uid)
+        subnets = network.subnets if network else ()
+        taken = {each for subnet in subnets for each in (subnet.gateway, subnet.service_address)}
+        if network is None or address in taken or not any(contains(subnet.cidr, address) for subnet in subnets):
+            return None
+        enabled = [port for port in network.ports if port.is_enabled]
+        found = [port for port in enabled if _pair_of(port, address)]
+        if network.provider is None:  # there, whoever is outside is likelier to have it
+            found += [port for port in enabled if not port.port_security]
+        first = min(found, key=lambda port: port.host != near, default=None)
+        return self.ports[first.uid] if first else None
 
     def network(self, uid: str) -> Network | None:
         """Return the Network."""
         return self._networks.get(uid)
+
+    def ports_with(self, address: str) -> tuple[Port, ...]:
+        """Return the Ports that have the address, at most one of each network."""
+        found = (self.port_with(uid, address) for uid in self._networks)
+        return tuple(port for port in found if port)
 
     @cached_property
     def _host_ports(self) -> dict[str, list[HostPort]]:
@@ -162,6 +184,21 @@ def addresses(port: Port) -> tuple[str, ...]:
     return tuple(held.address for held in port.spec.allocations)
 
 
+def mac_for(port: HostPort, address: str) -> str:
+    """Return the MAC that frames for an address of the port, or one that it may use, have."""
+    pair = None if has(port, address) else _pair_of(port, address)
+    return pair.mac if pair else port.mac
+
+
+def has(port: HostPort, address: str) -> bool:
+    """Tell whether the address is the port's own, not one that it may use beside."""
+    return any(held.address == address for held in port.addresses)
+
+
+def _pair_of(port: HostPort, address: str) -> AddressPair | None:
+    return next((pair for pair in port.address_pairs if contains(pair.address, address)), None)
+
+
 def contains(cidr: str, address: str) -> bool:
     """Tell whether the address lies in the network; never across IP versions."""
-    return ip_address(address) in ip_network(cidr)
+    return ip_address(address) in ip_network(cidr, strict=False)

@@ -1,6 +1,7 @@
 """The way of a packet as the objects say it: where it goes, who judges it there, what it looks like behind each place.
 
 Only the first packet of a flow is followed; answers of a flow that is allowed pass by the same flow's state.
+How those of a floating address leave its host is looked at too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from nephos_agent.path import needs
 from nephos_agent.path.choice import choose, reachable
 from nephos_agent.path.model import Question, Stage
 from nephos_agent.path.needs import Place
-from nephos_agent.path.routing import arrive, end_outside, route
+from nephos_agent.path.outside import come_from_outside, leave
+from nephos_agent.path.routing import route
 from nephos_agent.path.steps import Step
 from nephos_agent.path.trail import Trail
 from nephos_agent.path.view import View, contains, is_address
@@ -46,7 +48,7 @@ def _from_outside(trail: Trail) -> None:
             return
         trail.target = choices[0]
     trail.go(Stage.SOURCE, None, f"{trail.source} sends to {trail.target} from outside")
-    arrive(trail)
+    come_from_outside(trail)
 
 
 def _from_inside(trail: Trail) -> None:
@@ -95,7 +97,7 @@ def _enter(trail: Trail, port: Port) -> tuple[Place, HostPort] | None:
 def _leave_guest(trail: Trail, place: Place, port: Port) -> None:
     network_uid, subnet = place.network.uid, trail.view.subnet_of(port, trail.source)
     if subnet and contains(subnet.cidr, trail.target):
-        trail.deliver(place, trail.target)
+        _to_neighbour(trail, place)
         return
     own_routes = subnet.host_routes if subnet else ()
     matching = [route for route in own_routes if contains(route.destination, trail.target)]
@@ -107,10 +109,23 @@ def _leave_guest(trail: Trail, place: Place, port: Port) -> None:
         return
     if router := trail.view.router_at(network_uid, next_hop):
         route(trail, router, place)
-    elif place.network.provider:
-        trail.go(Stage.UPLINK, place.host, f"it goes to the provider's router {next_hop}", needs.uplink(place))
-        end_outside(trail)
     elif trail.view.port_with(network_uid, next_hop):
         trail.deliver(place, next_hop)
+    elif place.network.provider:
+        leave(trail, place, is_neighbour=False)
     else:
         trail.stop(Stage.ROUTER, place.host, f"no Router and no Port has the gateway's address {next_hop}")
+
+
+def _to_neighbour(trail: Trail, place: Place) -> None:
+    if router := trail.view.router_at(place.network.uid, trail.target):
+        host_router = trail.view.host_router(router, place.host)
+        here = frozenset({place.network.uid})
+        entering = needs.leg_entries(host_router, here, place.context)
+        inside = needs.routed(host_router, here, place.context)
+        because = f"{trail.target} is Router {router.metadata.name}'s own"
+        trail.go(Stage.DESTINATION, place.host, because, entering, router.uid, inside)
+    elif place.network.provider:
+        leave(trail, place, is_neighbour=True)
+    else:
+        trail.deliver(place, trail.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nephos_agent.network.desired import HostContext, facts
@@ -20,7 +21,9 @@ HOSTS = {"h1": "192.0.2.1", "h2": "192.0.2.2"}
 ROUTER = "uid-router"
 
 
-def network(name: str, *cidrs: str, external: bool = False, gateway: bool = True) -> Network:
+def network(
+    name: str, *cidrs: str, external: bool = False, gateway: bool = True, routes: Sequence[dict[str, str]] = ()
+) -> Network:
     subnets = [
         {
             "name": f"{name}{number}",
@@ -28,6 +31,7 @@ def network(name: str, *cidrs: str, external: bool = False, gateway: bool = True
             "cidr": cidr,
             "gateway": _host(cidr, 1) if gateway else None,
             "serviceAddress": None if external else _host(cidr, 250),
+            "hostRoutes": routes,
         }
         for number, cidr in enumerate(cidrs)
     ]

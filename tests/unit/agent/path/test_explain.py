@@ -11,26 +11,66 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nephos_agent.network.facts import GuardElement, GuardSet, Neighbour, Tap, TunnelEntry, Uplink, Vxlan
+from nephos_agent.network.facts import BridgeEntry, GuardElement, GuardSet, Neighbour, Tap, TunnelEntry, Uplink, Vxlan
 from nephos_agent.network.observed import Observed
-from nephos_agent.network.router.facts import NatElement, RouterSpace, Transit
+from nephos_agent.network.router.facts import (
+    BY_DEVICE,
+    FLOATING_SETS,
+    Leg,
+    NatElement,
+    Route,
+    RouterSpace,
+    RoutingRule,
+    Transit,
+)
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Objects, Question, Stage
 from nephos_agent.path.report import Report, dump, load
 
-from .small_cloud import DEFAULT, FIP, A, B, C, D, cloud, floating_ip, group, port, reports, router
+from .small_cloud import (
+    DEFAULT,
+    FIP,
+    NETWORKS,
+    WEB,
+    A,
+    B,
+    C,
+    D,
+    cloud,
+    floating_ip,
+    group,
+    network,
+    port,
+    reports,
+    router,
+)
 
 TCP, UDP, ICMP = 6, 17, 1
 OUT = "198.51.100.7"
 OPEN = group("default", {"direction": "Ingress"})
+REACHED = cloud(groups=(OPEN, WEB))
+PAIR = {"allowedAddressPairs": [{"address": "10.0.0.48/29"}]}
+VIRTUAL = {"allowedAddressPairs": [{"address": "10.0.0.50", "macAddress": "00:00:5e:00:01:05"}]}
 
 
 def ask(source: str, destination: str, protocol: int = TCP, number: int | None = 80) -> Question:
     return Question(source, destination, protocol, number)
 
 
+def sent() -> list[Stage]:
+    return [Stage.SOURCE, Stage.SOURCE_FILTER]
+
+
+def received() -> list[Stage]:
+    return [Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION]
+
+
+def tunnelled() -> list[Stage]:
+    return [Stage.BRIDGE, Stage.TUNNEL, Stage.TUNNEL, *received()]
+
+
 def same_host() -> list[Stage]:
-    return [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION]
+    return [*sent(), *received()]
 
 
 CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
@@ -214,13 +254,13 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
     "in by a floating address": (
         cloud(groups=(OPEN,)),
         ask(OUT, "demo/a"),
-        [Stage.SOURCE, Stage.FLOATING_IP, Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION],
+        [Stage.SOURCE, Stage.UPLINK, Stage.FLOATING_IP, *received()],
         None,
     ),
     "in, but no rule": (
         cloud(),
         ask(OUT, FIP.status.address or ""),
-        [Stage.SOURCE, Stage.FLOATING_IP, Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION],
+        [Stage.SOURCE, Stage.UPLINK, Stage.FLOATING_IP, *received()],
         Stage.DESTINATION_FILTER,
     ),
     "in by an address that does not answer yet": (
@@ -229,11 +269,63 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
         [Stage.SOURCE, Stage.FLOATING_IP],
         Stage.FLOATING_IP,
     ),
-    "in without a floating address": (
+    "in to an address that nobody has": (
         cloud(floating_ips=()),
-        ask("198.51.100.7", "10.0.0.5"),
+        ask(OUT, "10.0.0.99"),
         [Stage.SOURCE, Stage.UPLINK],
         Stage.UPLINK,
+    ),
+    "in where no router leads out": (
+        cloud(floating_ips=(), routers=(router("blue", "green", external=False),)),
+        ask(OUT, "10.0.0.5"),
+        [Stage.SOURCE, Stage.UPLINK],
+        Stage.UPLINK,
+    ),
+    "in to a private address that the provider routes": (
+        cloud(floating_ips=()),
+        ask(OUT, "10.0.0.5"),
+        [Stage.SOURCE, Stage.UPLINK, Stage.ROUTER, *tunnelled()],
+        Stage.DESTINATION_FILTER,
+    ),
+    "in to a private address that the provider routes, by a rule": (
+        cloud(groups=(OPEN,)),
+        ask(OUT, "10.0.0.6"),
+        [Stage.SOURCE, Stage.UPLINK, Stage.ROUTER, *received()],
+        None,
+    ),
+    "in by routed IPv6": (
+        cloud(groups=(OPEN,), floating_ips=()),
+        ask("2001:db8::7", "demo/a"),
+        [Stage.SOURCE, Stage.UPLINK, Stage.ROUTER, *tunnelled()],
+        None,
+    ),
+    "in by a router that is switched off": (
+        cloud(routers=(router("blue", "green", spec={"enabled": False}),)),
+        ask("2001:db8::7", "demo/a"),
+        [Stage.SOURCE, Stage.UPLINK, Stage.ROUTER],
+        Stage.ROUTER,
+    ),
+    "from outside with an address of inside": (
+        cloud(groups=(OPEN,)),
+        ask("10.0.1.5", "10.0.0.6"),
+        [Stage.SOURCE, Stage.UPLINK, Stage.ROUTER],
+        Stage.ROUTER,
+    ),
+    "by one leg with an address that is behind another": (
+        cloud(
+            port("x", "blue", "h1", "10.0.9.5"),
+            C,
+            networks=(
+                network("blue", "10.0.9.0/24", routes=[{"destination": "10.0.1.0/24", "nextHop": "10.0.0.1"}]),
+                *NETWORKS[1:],
+            ),
+            routers=(
+                router("green", "blue", spec={"routes": [{"destination": "10.0.9.0/24", "nextHop": "10.0.1.5"}]}),
+            ),
+        ),
+        ask("demo/x", "demo/c"),
+        [Stage.SOURCE, Stage.SOURCE_FILTER, Stage.ROUTER],
+        Stage.ROUTER,
     ),
     "to a neighbour's floating address on one host": (
         cloud(groups=(OPEN,)),
@@ -258,11 +350,30 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
             Stage.ROUTER,
             Stage.SNAT,
             Stage.UPLINK,
+            Stage.UPLINK,
             Stage.FLOATING_IP,
-            Stage.BRIDGE,
-            Stage.DESTINATION_FILTER,
-            Stage.DESTINATION,
+            *received(),
         ],
+        None,
+    ),
+    "to a floating address of the gateway host": (
+        cloud(groups=(OPEN, group("web")), floating_ips=(floating_ip(B),)),
+        ask("demo/d", FIP.status.address or ""),
+        [*sent(), Stage.ROUTER, Stage.TUNNEL, Stage.TUNNEL, Stage.FLOATING_IP, *received()],
+        None,
+    ),
+    "out by the user's route, which is asked before a floating address": (
+        cloud(
+            routers=(router("blue", spec={"routes": [{"destination": "198.51.100.0/24", "nextHop": "203.0.113.2"}]}),)
+        ),
+        ask("demo/a", OUT),
+        [*sent(), Stage.ROUTER, Stage.TUNNEL, Stage.TUNNEL, Stage.SNAT, Stage.UPLINK, Stage.DESTINATION],
+        None,
+    ),
+    "to the router itself": (
+        cloud(),
+        ask("demo/a", "10.0.0.1", ICMP, 8),
+        [*sent(), Stage.DESTINATION],
         None,
     ),
     "by a route of the router's": (
@@ -300,21 +411,101 @@ CASES: dict[str, tuple[Objects, Question, list[Stage], Stage | None]] = {
     "a server on the provider's network": (
         cloud(port("p", "public", "h1", "203.0.113.20"), groups=(OPEN,)),
         ask(OUT, "demo/p"),
-        [Stage.SOURCE, Stage.UPLINK, Stage.BRIDGE, Stage.DESTINATION_FILTER, Stage.DESTINATION],
+        [Stage.SOURCE, Stage.UPLINK, *received()],
         None,
     ),
     "a member of the group that comes by the provider's network": (
         cloud(port("p", "public", "h1", "203.0.113.20"), port("q", "public", "h2", "203.0.113.21")),
         ask("demo/q", "demo/p"),
-        [
-            Stage.SOURCE,
-            Stage.SOURCE_FILTER,
-            Stage.UPLINK,
-            Stage.BRIDGE,
-            Stage.DESTINATION_FILTER,
-            Stage.DESTINATION,
-        ],
+        [*sent(), Stage.UPLINK, Stage.UPLINK, *received()],
         None,
+    ),
+    "through a router to a server on the provider's network": (
+        cloud(B, port("p", "public", "h1", "203.0.113.20")),
+        ask("demo/b", "demo/p"),
+        [*sent(), Stage.ROUTER, Stage.SNAT, Stage.UPLINK, Stage.UPLINK, *received()],
+        Stage.DESTINATION_FILTER,
+    ),
+    "through a router to a server on the provider's network and this host, by a rule": (
+        cloud(B, port("p", "public", "h2", "203.0.113.20"), groups=(OPEN, WEB)),
+        ask("demo/b", "demo/p"),
+        [*sent(), Stage.ROUTER, Stage.SNAT, *received()],
+        None,
+    ),
+    "by a floating address to a server on the provider's network": (
+        cloud(A, port("p", "public", "h2", "203.0.113.20")),
+        ask("demo/a", "demo/p"),
+        [*sent(), Stage.ROUTER, Stage.FLOATING_IP, Stage.UPLINK, Stage.UPLINK, *received()],
+        Stage.DESTINATION_FILTER,
+    ),
+    "from the provider's network to a floating address": (
+        cloud(A, port("p", "public", "h2", "203.0.113.20")),
+        ask("demo/p", "demo/a"),
+        [*sent(), Stage.UPLINK, Stage.UPLINK, Stage.FLOATING_IP, *received()],
+        Stage.DESTINATION_FILTER,
+    ),
+    "from the provider's network to a floating address on this host, by a rule": (
+        cloud(A, port("p", "public", "h1", "203.0.113.20"), groups=(OPEN,)),
+        ask("demo/p", "demo/a"),
+        [*sent(), Stage.FLOATING_IP, *received()],
+        None,
+    ),
+    "from the provider's network to a neighbour outside": (
+        cloud(port("p", "public", "h1", "203.0.113.20")),
+        ask("demo/p", "203.0.113.99"),
+        [*sent(), Stage.UPLINK, Stage.DESTINATION],
+        None,
+    ),
+    "from the provider's network by the provider's router": (
+        cloud(port("p", "public", "h1", "203.0.113.20")),
+        ask("demo/p", OUT),
+        [*sent(), Stage.UPLINK, Stage.DESTINATION],
+        None,
+    ),
+    "from the provider's network by a neighbour that is a server": (
+        cloud(port("p", "public", "h1", "203.0.113.20"), port("q", "public", "h1", "203.0.113.1"), groups=(OPEN,)),
+        ask("demo/p", OUT),
+        [*sent(), *received()],
+        None,
+    ),
+    "to an address pair": (
+        cloud(D, port("e", "blue", "h1", "10.0.0.9", **PAIR)),
+        ask("demo/d", "10.0.0.50"),
+        same_host(),
+        Stage.DESTINATION_FILTER,
+    ),
+    "to an address pair with a MAC of its own on another host": (
+        cloud(A, port("e", "blue", "h2", "10.0.0.9", **VIRTUAL)),
+        ask("demo/a", "10.0.0.50"),
+        [*sent(), *tunnelled()],
+        None,
+    ),
+    "to an address that a port without port security may have": (
+        cloud(A, port("e", "blue", "h1", "10.0.0.9", groups=[], portSecurity=False)),
+        ask("demo/a", "10.0.0.60"),
+        same_host(),
+        None,
+    ),
+    "to a neighbour of a server without port security on the provider's network": (
+        cloud(
+            port("p", "public", "h1", "203.0.113.20"),
+            port("q", "public", "h1", "203.0.113.21", groups=[], portSecurity=False),
+        ),
+        ask("demo/p", "203.0.113.99"),
+        [*sent(), Stage.UPLINK, Stage.DESTINATION],
+        None,
+    ),
+    "through a router to an address pair": (
+        cloud(A, port("e", "green", "h1", "10.0.1.9", allowedAddressPairs=[{"address": "10.0.1.50"}])),
+        ask("demo/a", "10.0.1.50"),
+        [*sent(), Stage.ROUTER, *received()],
+        None,
+    ),
+    "through a router to an address pair on another host": (
+        cloud(A, port("e", "green", "h2", "10.0.1.9", allowedAddressPairs=[{"address": "10.0.1.50"}])),
+        ask("demo/a", "10.0.1.50"),
+        [*sent(), Stage.ROUTER, Stage.BRIDGE],
+        Stage.BRIDGE,
     ),
 }
 
@@ -335,9 +526,11 @@ def test_hosts_that_have_all_they_should_do_as_the_objects_say(name: str) -> Non
         assert hop.as_programmed is None or hop.as_programmed.passes == hop.by_objects.passes, hop
 
 
-def without(host: str, *, kind: type[Any], where: Callable[[Any], bool] = lambda _fact: True) -> list[Report]:
+def without(
+    host: str, *, kind: type[Any], where: Callable[[Any], bool] = lambda _fact: True, objects: Objects = REACHED
+) -> list[Report]:
     """Reports of a cloud in which that host lacks some facts of a kind."""
-    return [changed(each, kind, where) if each.host == host else each for each in reports(cloud())]
+    return [changed(each, kind, where) if each.host == host else each for each in reports(objects)]
 
 
 def changed(
@@ -352,6 +545,18 @@ def changed(
 
     routers = {uid: change(facts) for uid, facts in report.observed.routers.items()}
     return Report(report.host, Observed(change(report.observed.networks), routers))
+
+
+def is_translation(element: NatElement) -> bool:
+    return element.set in FLOATING_SETS
+
+
+def says_who_is_behind(element: NatElement) -> bool:
+    return element.set in BY_DEVICE
+
+
+def is_outside(leg: Leg) -> bool:
+    return leg.network_uid == "uid-public"
 
 
 @pytest.mark.parametrize(
@@ -374,21 +579,60 @@ def changed(
             "h2",
         ),
         (ask("demo/a", "demo/c"), without("h1", kind=RouterSpace), Stage.ROUTER, "h1"),
-        (ask("demo/a", OUT), without("h1", kind=NatElement), Stage.FLOATING_IP, "h1"),
+        (ask("demo/a", OUT), without("h1", kind=NatElement, where=is_translation), Stage.FLOATING_IP, "h1"),
+        (ask("demo/a", OUT), without("h1", kind=NatElement, where=says_who_is_behind), Stage.ROUTER, "h1"),
+        (ask("demo/a", "demo/c"), without("h1", kind=Neighbour), Stage.ROUTER, "h1"),
+        (ask("demo/a", OUT), without("h1", kind=Route), Stage.FLOATING_IP, "h1"),
+        (ask("demo/a", OUT), without("h1", kind=RoutingRule), Stage.FLOATING_IP, "h1"),
         (ask("demo/d", OUT), without("h1", kind=Transit), Stage.TUNNEL, "h1"),
         (ask("demo/d", OUT), without("h2", kind=NatElement), Stage.SNAT, "h2"),
         (ask("demo/d", OUT), without("h2", kind=Uplink), Stage.UPLINK, "h2"),
+        (ask("demo/d", OUT), without("h1", kind=Route), Stage.ROUTER, "h1"),
+        (ask("demo/d", OUT), without("h2", kind=Route), Stage.TUNNEL, "h2"),
+        (ask("demo/b", OUT), without("h2", kind=Route), Stage.ROUTER, "h2"),
+        (ask(OUT, "demo/a"), without("h1", kind=Uplink), Stage.UPLINK, "h1"),
+        (ask(OUT, "demo/a"), without("h1", kind=RoutingRule), Stage.FLOATING_IP, "h1"),
+        (ask(OUT, "demo/a"), without("h1", kind=Route), Stage.FLOATING_IP, "h1"),
+        (ask(OUT, "demo/a"), without("h1", kind=Leg, where=is_outside), Stage.FLOATING_IP, "h1"),
+        (ask("2001:db8::7", "demo/a"), without("h2", kind=Uplink), Stage.UPLINK, "h2"),
+        (ask("2001:db8::7", "demo/a"), without("h2", kind=Leg, where=is_outside), Stage.ROUTER, "h2"),
     ],
 )
 def test_what_a_host_has_not_programmed_is_found(
     question: Question, found: list[Report], stage: Stage, host: str
 ) -> None:
-    explanation = explain(cloud(), question, found)
+    explanation = explain(REACHED, question, found)
     assert explanation.passes
     assert not explanation.passes_as_programmed
     refused = explanation.refused_as_programmed
     assert refused is not None
     assert (refused.stage, refused.host) == (stage, host)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "next_hop"),
+    [("demo/a", "172.16.1.1", "10.0.1.5"), ("demo/b", OUT, "203.0.113.2"), ("demo/d", OUT, "203.0.113.2")],
+)
+def test_a_route_of_the_users_that_a_host_has_not_programmed_is_found(
+    source: str, destination: str, next_hop: str
+) -> None:
+    routes = [{"destination": f"{destination}/24", "nextHop": next_hop}]
+    objects = cloud(routers=(router("blue", "green", spec={"routes": routes}),), floating_ips=())
+    question = ask(source, destination)
+    assert explain(objects, question, reports(objects)).passes_as_programmed
+    host = "h2" if source == "demo/b" else "h1"
+    found = without(host, kind=Route, where=lambda it: it.destination.endswith("/24"), objects=objects)
+    refused = explain(objects, question, found).refused_as_programmed
+    assert refused is not None
+    assert (refused.stage, refused.host) == (Stage.ROUTER, host)
+
+
+@pytest.mark.parametrize("kind", [BridgeEntry, TunnelEntry])
+def test_the_way_to_an_address_pairs_own_mac_is_needed(kind: type[Any]) -> None:
+    objects, question, _, _ = CASES["to an address pair with a MAC of its own on another host"]
+    found = without("h1", kind=kind, where=lambda it: it.mac == "00:00:5e:00:01:05", objects=objects)
+    told = [hop.stage for hop in explain(objects, question, found).hops if hop.differences]
+    assert told == [Stage.TUNNEL]
 
 
 def test_a_stale_entry_is_shown_beside_the_right_one() -> None:
