@@ -159,7 +159,7 @@ class _User:
 
 def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
     begun, answered = user.set_rules(_PING)
-    commit = commits.wait(begun, _IS_OF_RULES, timeout_s=_TIMEOUT_S)
+    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
 
     def passed() -> float:
         first = pings.first_since(begun)
@@ -168,12 +168,12 @@ def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return first
 
     first = wait_for(passed, what="a ping that the new rule allows", timeout_s=_TIMEOUT_S, most_pause_s=0.02)
-    return _change(begun, answered, commit, first, commits, _IS_OF_RULES)
+    return _change(begun, answered, commit, first, commits)
 
 
 def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
     begun, answered = user.set_rules()
-    commit = commits.wait(begun, _IS_OF_RULES, timeout_s=_TIMEOUT_S)
+    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
 
     def silent() -> float:
         if time.monotonic() - pings.last < _SILENCE_S:
@@ -181,7 +181,7 @@ def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return pings.last
 
     last = wait_for(silent, what="the flow that no rule allows is cut", timeout_s=_TIMEOUT_S, most_pause_s=0.05)
-    return _change(begun, answered, commit, last, commits, _IS_OF_RULES)
+    return _change(begun, answered, commit, last, commits)
 
 
 def _join(user: _User, commits: Commits, name: str) -> Change:
@@ -193,9 +193,11 @@ def _join(user: _User, commits: Commits, name: str) -> Change:
     address = ip_address(created["status"]["addresses"][0]["address"]).packed
     is_of_member = _changes("member_", address)
     commit = commits.wait(begun, is_of_member, timeout_s=_TIMEOUT_S)
-    change = _change(begun, answered, commit, commit.moment, commits, is_of_member)
+    change = _change(begun, answered, commit, commit.moment, commits)
     user.tenant.wait_phase(name, "Active")
+    leaving = time.monotonic()
     user.tenant.delete("server", name)
+    commits.wait(leaving, is_of_member, timeout_s=_TIMEOUT_S)
     commits.wait_quiet(_SILENCE_S, timeout_s=_TIMEOUT_S)
     return change
 
@@ -209,15 +211,9 @@ def _changes(prefix: str, content: bytes = b"") -> Callable[[Commit], bool]:
     return lambda commit: any(map(is_wanted, commit.elements))
 
 
-_IS_OF_RULES = _changes("ingress_")
-
-
-def _change(
-    begun: float, answered: float, commit: Commit, enforced: float, commits: Commits, belongs: Callable[[Commit], bool]
-) -> Change:
-    """Return what was asked at ``begun``, with the transactions that belong to it."""
+def _change(begun: float, answered: float, commit: Commit, enforced: float, commits: Commits) -> Change:
     commits.wait_quiet(_SILENCE_S, timeout_s=_TIMEOUT_S)
-    seen = [each for each in commits.since(begun) if belongs(each)]
+    seen = [each for each in commits.since(begun) if each.elements]
     return Change(
         written_ms=1000 * (answered - begun),
         committed_ms=1000 * (commit.moment - begun),

@@ -99,6 +99,15 @@ async def test_what_somebody_changes_is_as_it_was_at_once(kept: Kept, place: str
     await eventually(lambda: kept.is_again(place, before), 10)
 
 
+@pytest.mark.parametrize("place", ["tenants", "router"])
+async def test_a_sweep_leaves_rules_alone_that_nobody_changed(kept: Kept, place: str) -> None:
+    with_handles = "nft -ast list ruleset"
+    before = kept.run(place, with_handles)
+    await kept.cloud.lab.one.driver._sweep()
+    await kept.apply()
+    assert kept.run(place, with_handles) == before
+
+
 @pytest.mark.parametrize(
     ("place", "by_hand"),
     [

@@ -78,13 +78,15 @@ async def test_filters_stay_where_the_kernel_refuses_to_load_them_for_another_re
 ) -> None:
     host = guests.lab.one
     before = host.in_tenants("nft", "list", "maps", "inet")
-    answers = iter(["add set inet nephos port_mac { flags unknown; }", guard.skeleton()])
+    await host.driver.close()
     with monkeypatch.context() as patch:
-        patch.setattr(guard, "skeleton", lambda: next(answers))
+        patch.setattr(guard, "skeleton", lambda: "add set inet nephos port_mac { flags unknown; }")
         with pytest.raises(TemporaryFault):
-            await host.driver._sweep()
-        assert host.in_tenants("nft", "list", "maps", "inet") == before
-        await host.driver._sweep()
+            await host.start()
+    await host.driver.close()
+    assert host.in_tenants("nft", "list", "maps", "inet") == before
+    await host.start()
+    await host.driver._sweep()
     assert host.changed == []
     assert await guests.c.pings("10.10.0.11")
 

@@ -6,7 +6,8 @@ import ctypes
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from nephos_agent.network.facts import GuardElement, GuardSet
 from nephos_agent.network.filters import guard
 from nephos_agent.network.filters.numbering import Numbering
 from nephos_agent.network.filters.rule_elements import rule_elements
+from nephos_agent.network.linux.generation import Generation
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.tables import Tables
 from nephos_agent.network.model import SecurityRule
@@ -66,6 +68,13 @@ def test_elements_are_as_reviewed() -> None:
     assert rendered == (GOLDEN / "elements.json").read_text()
 
 
+@contextmanager
+def filters_of(nft: Nftables) -> Iterator[Tables]:
+    """Open the tables of the calling thread's namespace, the filters alone."""
+    with closing(Generation()) as generation:
+        yield Tables(cast(Any, None), nft, generation, cast(Any, None), lambda _device: 0)
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
 
 
@@ -95,13 +104,32 @@ def test_loading_the_chains_again_keeps_the_elements() -> None:
 def test_filters_that_an_older_agent_made_otherwise_are_replaced() -> None:
     def work(nft: Nftables) -> frozenset[GuardElement]:
         nft.run("add table bridge nephos; add set bridge nephos port_ipv4 { type ether_addr; }")
-        tables = Tables(cast(Any, None), nft, cast(Any, None), lambda _device: 0)
-        tables.load_guard()
-        tables.load_guard()
-        tables.make_elements(elements())
-        return tables.read_elements()
+        with filters_of(nft) as tables:
+            tables.load_guard()
+            tables.load_guard()
+            tables.make_elements(elements())
+            return tables.read_elements()
 
     assert in_new_namespace(work) == elements()
+
+
+@needs_root
+def test_chains_are_loaded_again_only_where_somebody_else_changed_the_rule_set() -> None:
+    taps = frozenset(element for element in elements() if element.set is GuardSet.ROLE)
+
+    def work(nft: Nftables) -> list[int]:
+        commits = []
+        with filters_of(nft) as tables:
+            for others in ("", "", "flush chain bridge nephos incoming", "flush chain nowhere nothing"):
+                with suppress(NftablesError):
+                    nft.run(others)
+                tables.load_guard()
+                tables.make_elements(taps)
+                tables.remove_elements(taps)
+                commits.append(tables.commits)
+        return commits
+
+    assert in_new_namespace(work) == [3, 5, 8, 10], "three each time where the chains are among them"
 
 
 @needs_root

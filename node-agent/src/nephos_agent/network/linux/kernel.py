@@ -23,6 +23,7 @@ from nephos_agent.network.facts import (
 from nephos_agent.network.linux import hosts_files, namespaces, sysctls
 from nephos_agent.network.linux.conntrack import FlowTable
 from nephos_agent.network.linux.devices import Devices
+from nephos_agent.network.linux.generation import Generation
 from nephos_agent.network.linux.libnftables import Nftables
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.linux.neighbours import NeighbourSocket
@@ -58,10 +59,11 @@ class Kernel:
             self.neighbours = NeighbourSocket()
             self.shaping = Shaping()
             self._nft = Nftables()
+            self._generation = Generation()
             self._flows = FlowTable()
         self.devices = Devices(settings, self.host, self.tenants, self.namespace)
         self.uplinks = Uplinks(settings, self.host, self.tenants, self.namespace)
-        self.tables = Tables(self.neighbours, self._nft, self._flows, self.devices.index)
+        self.tables = Tables(self.neighbours, self._nft, self._generation, self._flows, self.devices.index)
         self._makers, self._removers = self._handlers()
 
     def prepare(self) -> None:
@@ -87,6 +89,7 @@ class Kernel:
         self.neighbours.close()
         self.shaping.close()
         self._nft.close()
+        self._generation.close()
         self._flows.close()
         os.close(self.namespace)
 

@@ -66,6 +66,18 @@ class NetlinkSocket:
                 else:
                     yield answer, payload
 
+    def ask(self, kind: int, body: bytes) -> tuple[tuple[int, memoryview], ...]:
+        """Return type and payload of the answers to a question that is no dump. Raises ``OSError``."""
+        self._sequence += 1
+        self._socket.send(message(kind, NLM_F_REQUEST | NLM_F_ACK, self._sequence, body))
+        answers: list[tuple[int, memoryview]] = []
+        while True:
+            for answer, payload in self._receive():
+                if answer == _NLMSG_ERROR:
+                    self._raise(payload, frozenset())
+                    return tuple(answers)
+                answers.append((answer, payload))
+
     def _flush(self, batch: list[Request], tolerated: frozenset[int]) -> None:
         buffer = bytearray()
         for position, (kind, flags, body) in enumerate(batch):

@@ -27,6 +27,8 @@ class RouterKernel:
         self._kernel = kernel
         self.settings = kernel.settings
         self._commits: dict[str, int] = {}
+        self._others: dict[str, int] = {}
+        """How many transactions were not ours, from some number on, when a router's rules were loaded."""
 
     def path(self, router_uid: str) -> Path:
         """Return the path of the router's namespace."""
@@ -37,7 +39,7 @@ class RouterKernel:
         return str(Mark(self.settings.cloud_id, kind, uid))
 
     def prepare(self, router_uid: str) -> None:
-        """Make the namespace where it is missing, claim it, assert its sysctls and load its rules.
+        """Make the namespace where it is missing, claim it, assert its sysctls and load its rules where that is not so.
 
         Raises ``PermanentFault`` where a namespace of that name is somebody else's.
         """
@@ -47,7 +49,10 @@ class RouterKernel:
             if not loopback.is_up:
                 space.links.set(loopback.index, state="up")
             space.assert_sysctls(link.name for link in space.links.all() if self._is_own(link))
-            space.commit(router_nat.skeleton())
+            others = space.generation.number() - self.commits(router_uid)
+            if others != self._others.get(router_uid):
+                space.commit(router_nat.skeleton())
+                self._others[router_uid] = others
 
     def commits(self, router_uid: str) -> int:
         """Return how many transactions of ours changed the router's rule set; the kernel announces each one once."""
@@ -96,6 +101,7 @@ class RouterKernel:
                         space.links.delete(link.name)
             namespaces.delete(path)
         self._commits.pop(router_uid, None)
+        self._others.pop(router_uid, None)
 
     @contextmanager
     def _opened(self, router_uid: str) -> Iterator[Space]:

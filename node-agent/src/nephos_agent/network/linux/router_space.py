@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nephos_agent.network.linux import namespaces, sysctls
+from nephos_agent.network.linux.generation import Generation
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.linux.neighbours import NeighbourSocket
@@ -68,6 +69,11 @@ class Space:
     def nft(self) -> Nftables:
         """Its rule set."""
         return self._open(Nftables)
+
+    @cached_property
+    def generation(self) -> Generation:
+        """Which state its rule set is in."""
+        return self._open(Generation)
 
     def assert_sysctls(self, devices: Iterable[str]) -> None:
         """Set what a router relies on, with those interfaces, where it is not so; they forward as all of it does."""

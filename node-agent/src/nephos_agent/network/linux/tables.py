@@ -14,6 +14,7 @@ from nephos_agent.network.filters.cutting import Fate, Flow
 from nephos_agent.network.filters.numbering import Numbering
 from nephos_agent.network.linux.conntrack import FlowTable
 from nephos_agent.network.linux.entries import EntryFact, entry_of
+from nephos_agent.network.linux.generation import Generation
 from nephos_agent.network.linux.libnftables import Nftables, NftablesError
 from nephos_agent.network.linux.neighbours import Entry, NeighbourSocket
 from nephos_agent.network.rate_facts import PacketLimit
@@ -26,23 +27,34 @@ class Tables:
     """Tables of the tenant namespace. Calls block; they belong to the thread that makes them."""
 
     def __init__(
-        self, neighbours: NeighbourSocket, nft: Nftables, flows: FlowTable, index: Callable[[str], int]
+        self,
+        neighbours: NeighbourSocket,
+        nft: Nftables,
+        generation: Generation,
+        flows: FlowTable,
+        index: Callable[[str], int],
     ) -> None:
         """``index`` returns the index of a device of the tenant namespace."""
         self._neighbours = neighbours
         self._nft = nft
+        self._generation = generation
         self._flows = flows
         self._index = index
         self._numbering = Numbering()
         self.commits = 0
         """How many transactions of ours changed the rule set; the kernel announces each one once."""
+        self._others: int | None = None
+        """How many transactions were not ours, from some number on, when the chains were loaded."""
 
     def load_guard(self) -> None:
-        """Load the filters' chains, in one transaction; elements stay.
+        """Load the filters' chains, in one transaction, unless they are as they were loaded; elements stay.
 
         Where sets are of another shape, as an older agent made them, all begins anew: nothing passes until the
         networks are applied. Raises ``NftablesError`` where anything else is refused; then all is as it was.
         """
+        others = self._generation.number() - self.commits
+        if others == self._others:
+            return
         try:
             self._commit(guard.skeleton())
         except NftablesError as error:
@@ -50,6 +62,7 @@ class Tables:
                 raise
             _log.warning("filters of another shape are replaced", error=str(error))
             self._commit(guard.removal() + guard.skeleton())
+        self._others = others
 
     def read_elements(self) -> frozenset[GuardElement]:
         """Return all elements, and learn the numbers of what they are about; none where the tables are missing."""
