@@ -110,6 +110,7 @@ def shared_facts(network: HostNetwork, context: HostContext, open_taps: frozense
             *policy_filters(network, context.host, names.bridge),
             *(shared_addresses(network, names.vxlan) if network.vni is not None else ()),
             *_shared_mac_facts(network, names, context.host, open_taps),
+            *client_elements((port for port in network.ports if port.host == context.host), names),
         }
     )
 
@@ -193,7 +194,6 @@ def _local_port_facts(
     tap = tap_name(port.uid)
     result: set[Fact] = {
         *port_filters(port, network_uid, names.bridge),
-        *client_elements(port, names),
         *_shared_port_facts(port, network_uid, dns_domain, names),
         *limit_facts(port, is_open=is_open),
     }

@@ -24,7 +24,7 @@ from nephos_agent.network.facts import (
     TunnelEntry,
     Vxlan,
 )
-from nephos_agent.network.model import HostNetwork, HostSecurityGroup, SecurityRule
+from nephos_agent.network.model import AddressPair, HostNetwork, HostSecurityGroup, SecurityRule
 from nephos_agent.network.names import network_names, policy_name, read_mark, tap_name
 from nephos_agent.network.picture import Picture
 from nephos_agent.network.plan import Plan, keeping, plan
@@ -218,6 +218,21 @@ def test_looking_at_touched_ports_alone_leads_to_the_same(
     old |= desired.shared_facts(before[0], CONTEXT, old_open)
     new |= desired.shared_facts(after[0], CONTEXT, new_open)
     assert carried_out(plan(new, old), whole_old) == whole_new
+
+
+def test_a_port_that_goes_leaves_a_mac_that_it_shared_to_the_other() -> None:
+    owner = port(12)
+    sharer = replace(port(11), address_pairs=(AddressPair("10.10.0.100", owner.mac),))
+    before, after = network(sharer, owner), network(owner)
+    touched = desired.touched_ports(before, after, frozenset(), frozenset())
+    old, new = (
+        desired.own_facts(desired.narrowed(each, touched), CONTEXT, frozenset())
+        | desired.shared_facts(each, CONTEXT, frozenset())
+        for each in (before, after)
+    )
+    assert carried_out(plan(new, old), facts(before)) == facts(after)
+    clients = {fact.rest for fact in facts(after) if isinstance(fact, GuardElement) and fact.set is GuardSet.CLIENT}
+    assert clients == {(owner.mac,)}
 
 
 @pytest.mark.parametrize(

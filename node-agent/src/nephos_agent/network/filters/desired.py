@@ -60,9 +60,9 @@ def port_filters(port: HostPort, network_uid: str, bridge: str) -> frozenset[Gua
     )
 
 
-def client_elements(port: HostPort, names: NetworkNames) -> Iterator[GuardElement]:
-    """Yield as whom a port on this host may ask for addresses."""
-    for mac in {port.mac, *(pair.mac for pair in port.address_pairs)}:
+def client_elements(ports: Iterable[HostPort], names: NetworkNames) -> Iterator[GuardElement]:
+    """Yield as whom the ports on this host may ask for addresses; several may have one MAC (VRRP)."""
+    for mac in {mac for port in ports for mac in (port.mac, *(pair.mac for pair in port.address_pairs))}:
         yield GuardElement(names.service, GuardSet.CLIENT, (mac,))
 
 
