@@ -393,6 +393,41 @@ async def test_nobody_passes_for_somebody_who_is_behind_another_leg_or_a_route_i
         assert not await datagrams(stranger, address, 4000).reaches(receiver, b"from outside")
 
 
+async def test_nobody_outside_passes_for_a_member_by_a_floating_ip(router_lab: Lab, internet: Outside) -> None:
+    host, virtual = router_lab.one, "10.77.0.7"
+    shy = HostSecurityGroup(
+        "shy", frozenset({SecurityRule(Direction.INGRESS, IPFamily.IPV4, 17, 53, remote_group="friends")})
+    )
+    target, friend = (
+        _one_port_network(number, host, group, is_ipv6=False) for number, group in ((1, "shy"), (2, "allow-all"))
+    )
+    friend_address, target_address = (each.ports[0].addresses[0].address for each in (friend, target))
+    members = tuple(GroupMember(address, ("friends",)) for address in (friend_address, virtual))
+    target = replace(target, security_groups=(shy,), routed_members=members)
+    pair = AddressPair(virtual, friend.ports[0].mac)
+    friend = replace(friend, ports=(replace(friend.ports[0], address_pairs=(pair,)),))
+    for each in (target, friend, public_network()):
+        await host.driver.apply(each)
+    guests = [await _boot_with_address(host, each) for each in (target, friend)]
+    await guests[1].run("ip", "addr", "add", virtual, "dev", "lo")
+    joined = router(target, friend, gateway=gateway(host))
+    shared, door = frozenset({(friend.uid, f"{virtual}/32")}), floating(21, target_address)
+    await host.driver.apply_router(replace(joined, members=shared, floating_ips=(door,)))
+    await eventually(lambda: guests[1].pings(INTERNET))
+    stranger = Guest(internet.namespace, host.folder, "")
+    host.guests.append(stranger)
+    receiver = datagrams(guests[0], target_address, 53)
+    for address in (friend_address, virtual):
+        assert await datagrams(guests[1], address, 4000).reaches(receiver)
+        await internet.run("ip", "addr", "add", address, "dev", "lo")
+        datagrams(stranger, address, 4001).socket.sendto(b"by the floating IP", (door.address, 53))
+        assert not await receiver.hears(b"by the floating IP"), address
+    open_to_all = replace(shy, rules=frozenset({SecurityRule(Direction.INGRESS, IPFamily.IPV4, 17, 53)}))
+    await host.driver.apply(replace(target, security_groups=(open_to_all,)))
+    datagrams(stranger, INTERNET, 4001).socket.sendto(b"by the floating IP", (door.address, 53))
+    assert await receiver.hears(b"by the floating IP")
+
+
 def _one_port_network(number: int, host: Host, group: str, *, is_ipv6: bool) -> HostNetwork:
     base, length = (f"fd00:{number}::", 64) if is_ipv6 else (f"10.{number}0.0.", 24)
     cidr = f"{base}/{length}" if is_ipv6 else f"{base}0/{length}"

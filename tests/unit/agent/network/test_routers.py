@@ -168,6 +168,16 @@ def test_who_is_behind_a_leg_is_its_subnets_and_where_routes_lead_from_there() -
     assert known == {"10.10.0.0/24", "10.20.0.0/16", "10.99.0.0/16"}
 
 
+def test_what_lies_in_a_subnet_is_behind_its_leg_whoever_elsewhere_may_use_it_too() -> None:
+    members = [("network-1", each) for each in ("10.77.0.7/32", "10.10.0.5/32", "10.20.0.5/32", "10.0.0.0/8")]
+    found = behind(ROUTER.legs, (), (*members, ("network-2", "fd00:10::5/128"), ("network-9", "10.88.0.1/32")))
+    texts = {uid: [str(prefix) for prefix in prefixes] for uid, prefixes in found.items()}
+    assert texts == {
+        "network-1": ["10.10.0.0/24", "10.77.0.7/32", "fd00:10::/64"],
+        "network-2": ["10.20.0.0/16", "fd00:20::/64"],
+    }
+
+
 def _is_of(fact: RouterFact, name: NatSet) -> TypeGuard[NatElement]:
     return isinstance(fact, NatElement) and fact.set is name
 
