@@ -35,6 +35,7 @@ class Flow:
     code: int | None
     """Of ICMP and ICMPv6."""
     is_cut: bool = False
+    """Whether nobody here passes it without being asked, so that there is nothing to cut."""
 
 
 class Fate(Enum):

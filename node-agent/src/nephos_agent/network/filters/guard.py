@@ -248,10 +248,9 @@ def _zone(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
 
 
 def _member(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
-    (zone, address), mark = value[0]["concat"], value[1]
-    return GuardElement(
-        numbering.networks.name(zone), name, (str(ip_address(address)), _policy_from_mark(mark, numbering))
-    )
+    (zone, address), priority = value[0]["concat"], value[1]
+    policy = _policy_from_priority(priority, numbering)
+    return GuardElement(numbering.networks.name(zone), name, (str(ip_address(address)), policy))
 
 
 def _service(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
@@ -297,7 +296,7 @@ def _rule_from_json(name: GuardSet, value: Any, numbering: Numbering) -> GuardEl
     mark, *families, protocol = parts
     spans = [_span_from_json(span) for span in (protocol, *ports)]
     if families:
-        remote_policy = _policy_from_mark(remote, numbering)
+        remote_policy = _policy_from_priority(remote, numbering)
         return GuardElement(_policy_from_mark(mark, numbering), name, (_FAMILIES[families[0]], *spans, remote_policy))
     return GuardElement(_policy_from_mark(mark, numbering), name, (*spans, _prefix_from_json(remote)))
 
@@ -305,6 +304,12 @@ def _rule_from_json(name: GuardSet, value: Any, numbering: Numbering) -> GuardEl
 def _policy_from_mark(mark: int, numbering: Numbering) -> str:
     number = mark >> _POLICY_SHIFT
     return OPEN if number == 0 else numbering.policies.name(number)
+
+
+def _policy_from_priority(priority: str, numbering: Numbering) -> str:
+    """Return the policy of a member: nft lists priorities as ``tc`` writes them, both halves in hexadecimal."""
+    upper, _, _lower = priority.partition(":")
+    return numbering.policies.name(int(upper, 16))
 
 
 def _span_from_json(value: Any) -> str:

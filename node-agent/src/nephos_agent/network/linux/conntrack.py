@@ -24,10 +24,8 @@ _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IPV4_SOURCE, _IPV4_DESTINATION, _IPV6_SOURCE, _IPV6_DESTINATION = 1, 2, 3, 4
 _PROTO_NUMBER, _PROTO_DESTINATION_PORT = 1, 3
 _ICMP_TYPE, _ICMP_CODE, _ICMPV6_TYPE, _ICMPV6_CODE = 5, 6, 8, 9
-_CUT: Final = 1
-"""A connection mark that no policy has: theirs end in 16 zeros."""
-_LIVE: Final = frozenset({0, 2})
-"""Connection marks of flows that ``filter.nft`` lets pass: everybody here allowed them, or only who sends."""
+_NOBODY_ASKED: Final = 0
+"""The connection mark of a flow that ``filter.nft`` lets nobody here send or get before his rules are asked."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class FlowTable:
 
     def cut(self, zone: int, flows: Iterable[TrackedFlow]) -> None:
         """Have the flows judged anew; those that ended meanwhile are no error."""
-        mark = attribute(_MARK, struct.pack("!L", _CUT))
+        mark = attribute(_MARK, struct.pack("!L", _NOBODY_ASKED))
         self._socket.change(((_NEW, 0, _key(zone, flow) + mark) for flow in flows), tolerated=frozenset({errno.ENOENT}))
 
     def end(self, zone: int, flows: Iterable[TrackedFlow]) -> None:
@@ -85,7 +83,7 @@ def _flow(found: dict[int, bytes]) -> Flow:
         protocol,
         port,
         code,
-        is_cut=int.from_bytes(found.get(_MARK, b"")) not in _LIVE,
+        is_cut=int.from_bytes(found.get(_MARK, b"")) == _NOBODY_ASKED,
     )
 
 
