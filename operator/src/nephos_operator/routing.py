@@ -18,7 +18,7 @@ from nephos_operator.kinds import Namespace
 from nephos_operator.networks_named import pinned_network_key
 from nephos_operator.port_state import can_be_bound
 from nephos_operator.quota import COUNTED_KINDS, rule_count
-from nephos_operator.reconcilers.network import underlay_mtu
+from nephos_operator.reconcilers.network import carried_mtu, mtu
 from nephos_operator.reconcilers.server_action import FINISHED
 from nephos_operator.security_groups import DEFAULT
 from nephos_operator.store import Change, Store
@@ -199,7 +199,7 @@ def _security_group(old: SecurityGroup | None, new: SecurityGroup | None, store:
 
 
 def _binding_facts(port: Port | None) -> object:
-    """What Servers that name the Port want to know of it."""
+    """What Servers want to know of the Port that a NIC names, or whose name is the one of its own."""
     return port and (port.uid, port.is_deleting, port.spec.server_uid, port.spec.allocations, can_be_bound(port))
 
 
@@ -271,12 +271,8 @@ def _host(old: Host | None, new: Host | None, store: Store) -> Iterable[Key]:
             yield from keys(store.ports.by("server_uid", server.uid))
     was, now = (host.status.underlay_mtu if host else None for host in (old, new))
     if was != now:
-        lowest = underlay_mtu(store.hosts) - 50
-        yield from (
-            network.key
-            for network in store.networks
-            if network.spec.external is None and network.status.mtu != (network.spec.mtu or lowest)
-        )
+        carried = carried_mtu(store.hosts)
+        yield from (network.key for network in store.networks if network.status.mtu != mtu(network, carried))
 
 
 _RULES: Final[dict[str, Rule]] = {

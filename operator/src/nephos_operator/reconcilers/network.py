@@ -62,7 +62,7 @@ def active_status(network: Network, held_vni: int | None, context: Context) -> N
     return NetworkStatus(
         phase=NetworkPhase.ACTIVE,
         vni=held_vni,
-        mtu=mtu(network, context.store.hosts),
+        mtu=mtu(network, carried_mtu(context.store.hosts)),
         dns_domain=network.spec.dns_domain or f"{network.metadata.name}.{network.metadata.namespace}.{DOMAIN}",
         subnets=views,
         routers=_routers(network, context),
@@ -92,22 +92,21 @@ def underlay_mtu(hosts: Iterable[Host]) -> int:
     return min((host.status.underlay_mtu for host in hosts if host.status.underlay_mtu), default=DEFAULT_UNDERLAY_MTU)
 
 
-def mtu(network: Network, hosts: Iterable[Host]) -> int:
+def mtu(network: Network, carried: int) -> int:
     """Return the MTU in bytes that guests get: what the spec says, or what the underlay, or the provider, carries."""
     if network.spec.external is not None:
         return network.spec.mtu or PROVIDER_MTU
-    carried = _carried(hosts)
     return min(network.spec.mtu or carried, carried)
 
 
-def _carried(hosts: Iterable[Host]) -> int:
+def carried_mtu(hosts: Iterable[Host]) -> int:
     """Return the MTU in bytes that VXLAN leaves of the underlay's; no guest is told one that is out of all bounds."""
     return max(SMALLEST_MTU, min(underlay_mtu(hosts) - VXLAN_OVERHEAD_BYTES, LARGEST_MTU))
 
 
 def mtu_problem(network: Network, hosts: Iterable[Host]) -> Problem | None:
     """Return why the MTU that the spec asks for can't be had, or None."""
-    carried = _carried(hosts)
+    carried = carried_mtu(hosts)
     if network.spec.external is not None or network.spec.mtu is None or network.spec.mtu <= carried:
         return None
     return Stalls(
