@@ -36,9 +36,10 @@ def plan(port: Port, store: Store, book: AddressBook) -> PortPlan | Problem:
     if not isinstance(network, Network):
         return network
     mac = mac_of(port)
-    if others := store.ports.by("mac", (network.uid, mac)):
+    others = [other for other in store.ports.by("mac", (network.uid, mac)) if other.uid != port.uid]
+    if others:
         names = named_holders({others[0].key}, port.metadata.namespace)
-        return Waits("MACInUse", f"waits for {mac}, which spec.macAddress asks for: {names} has it")
+        return Waits("MACInUse", f"waits for its MAC address {mac}: {names} has it")
     subnets = settled_subnets(network, store)
     if not isinstance(subnets, tuple):
         return subnets

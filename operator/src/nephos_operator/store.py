@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nephos_api.interfaces import port_of
 from nephos_api.metadata import Key, Resource
 from nephos_api.resources import (
     Flavor,
@@ -73,7 +74,7 @@ _SERVER_INDICES: Final[dict[str, Index[Server]]] = {
     "group": lambda server: _value(server.spec.server_group and (server.metadata.namespace, server.spec.server_group)),
     "flavor": lambda server: ((server.metadata.namespace, server.spec.flavor),),
     "names_group": lambda server: group_keys(server.metadata.namespace, server.spec.security_groups),
-    "named_port": lambda server: {(server.metadata.namespace, nic.port) for nic in server.spec.networks if nic.port},
+    "named_port": lambda server: {(server.metadata.namespace, port_of(server, nic)) for nic in server.spec.networks},
     "waits_for": lambda server: (
         interface_keys(server, missing_interfaces(server)) if server.status.host else referenced_keys(server)
     ),

@@ -314,6 +314,24 @@ async def test_of_two_ports_with_one_mac_address_the_second_waits(cloud: World) 
     assert await cloud.reason(Port, "other") == "Unbound"
 
 
+async def test_a_port_that_lost_its_address_gets_one_with_the_mac_address_that_it_has(cloud: World) -> None:
+    blue = await cloud.get(Network, "blue")
+    port = await add_port(cloud, networkUID=blue.uid, macAddress=MAC)
+    assert len(port.spec.allocations) == 1
+    assert port.spec.mac_address == MAC
+
+
+async def test_a_server_comes_as_soon_as_the_name_of_its_port_is_free(cloud: World) -> None:
+    await cloud.add_network("red", "10.2.0.0/24")
+    await add_port(cloud, "one-net0", network="red")
+    await cloud.add_server("one")
+    await looks_later(cloud)
+    assert await cloud.reason(Server, "one") == "PortNameTaken"
+    await cloud.kube.delete(Port, "one-net0", "demo")
+    await cloud.settle()
+    assert (await cloud.get(Server, "one")).status.host is not None
+
+
 async def test_of_two_ports_that_have_one_mac_address_the_younger_follows(cloud: World) -> None:
     first = await add_port(cloud, macAddress=MAC)
     cloud.pass_time(10)
