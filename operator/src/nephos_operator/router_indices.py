@@ -71,7 +71,7 @@ ROUTER_INDICES: Final[dict[str, Index[Router]]] = {
     "unaddressed": lambda router: external_keys(router) if _reason(router) in _ADDRESS_WANTED else (),
     "beyond_quota": beyond_quota,
     "without_gateway": lambda router: (
-        (True,) if router.spec.external_network and not router.status.gateway_host else ()
+        (True,) if (router.spec.external_network or router.status.external) and not router.status.gateway_host else ()
     ),
 }
 

@@ -243,6 +243,18 @@ async def test_a_gateway_host_is_kept_where_no_other_is_fit_and_the_router_says_
     assert (router.status.gateway_host, router.status.phase) == ("h2", "Active")
 
 
+async def test_an_outside_that_only_a_floating_ip_needs_has_a_gateway_as_soon_as_a_host_is_fit(outside: World) -> None:
+    await outside.change(Host, "h2", enabled=False)
+    await outside.add_server("one")
+    await outside.add_router()
+    await outside.add_floating_ip(server="one")
+    await outside.change(Router, "edge", externalNetwork=None)
+    await outside.change(Host, "h1", outOfService=True)
+    assert (await outside.get(Router, "edge")).status.gateway_host is None
+    await outside.change(Host, "h2", enabled=True)
+    assert (await outside.get(Router, "edge")).status.gateway_host == "h2"
+
+
 async def test_a_router_kept_on_a_lost_host_moves_as_soon_as_another_is_fit(outside: World) -> None:
     await outside.add_router()
     await outside.change(Host, "h2", enabled=False)
