@@ -61,6 +61,16 @@ async def test_the_mtu_follows_the_narrowest_underlay(cloud: World) -> None:
     assert await cloud.reason(Network, "wide") == "MTUTooLarge"
 
 
+async def test_a_network_with_an_mtu_of_its_own_follows_an_underlay_that_carries_less(cloud: World) -> None:
+    await cloud.make(Network, "own", "demo", mtu=1400)
+    await cloud.settle()
+    host = await cloud.get(Host, "h1")
+    status = {name: value for name, value in host.status.to_wire().items() if name in ("address", "capacity")}
+    await cloud.kube.apply_status(host, status | {"underlayMtu": 1400}, FieldManager.AGENT)
+    await cloud.settle()
+    assert (await cloud.get(Network, "own")).status.mtu == 1350
+
+
 async def test_of_two_networks_with_one_vni_the_older_keeps_it(cloud: World) -> None:
     blue = await cloud.get(Network, "blue")
     cloud.pass_time(10)
@@ -315,6 +325,31 @@ async def test_a_service_address_is_nobody_elses_before_it_is_written(cloud: Wor
     assert (await cloud.get(Subnet, "outside-v4", "nephos-catalog")).status.service_address == "203.0.113.254"
     assert (await cloud.get(Port, "thief", "nephos-catalog")).spec.allocations == ()
     assert cloud.addresses.count(subnet.uid) == 0
+
+
+async def test_a_service_address_that_another_has_is_waited_for(cloud: World) -> None:
+    await cloud.make(Network, "outside", "nephos-catalog", external={"physicalNetwork": "ext"})
+    spec = {"network": "outside", "cidr": "203.0.113.0/24", "dhcp": False}
+    await cloud.make(Subnet, "outside-v4", "nephos-catalog", **spec)
+    await cloud.settle()
+    await cloud.make(Port, "first", "nephos-catalog", network="outside", addresses=["203.0.113.9"])
+    await cloud.settle()
+    await cloud.patch(Subnet, "outside-v4", "nephos-catalog", dhcp=True, serviceAddress="203.0.113.9")
+    subnet = await cloud.get(Subnet, "outside-v4", "nephos-catalog")
+    assert cloud.ready(subnet).reason == "AddressInUse"
+    assert "Port nephos-catalog/first" in cloud.ready(subnet).message
+    await cloud.kube.delete(Port, "first", "nephos-catalog")
+    await cloud.settle()
+    subnet = await cloud.get(Subnet, "outside-v4", "nephos-catalog")
+    assert (subnet.status.phase, subnet.status.service_address) == ("Active", "203.0.113.9")
+
+
+async def test_a_look_at_a_subnet_leaves_nothing_behind(cloud: World) -> None:
+    subnet = await cloud.get(Subnet, "blue-v4")
+    await cloud.add_server("one")
+    before = list(cloud.addresses._cursors[subnet.uid]._freed)
+    await cloud.look_again()
+    assert list(cloud.addresses._cursors[subnet.uid]._freed) == before
 
 
 async def test_what_is_applied_together_with_two_subnets_gets_addresses_of_both(cloud: World) -> None:

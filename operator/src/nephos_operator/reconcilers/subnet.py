@@ -12,6 +12,7 @@ from nephos_api.resources import Network, Subnet
 from nephos_api.resources.network import MOST_SUBNETS, NetworkPhase
 from nephos_api.resources.subnet import SubnetPhase, SubnetSpec, SubnetStatus
 from nephos_operator import addressing, counted
+from nephos_operator.claims import named_holders
 from nephos_operator.context import Context
 from nephos_operator.precedence import rank
 from nephos_operator.reconcilers import in_use
@@ -66,9 +67,15 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
         )
     if service is None and is_served:
         return Stalls("NoServiceAddress", f"spec.cidr {cidr} has no address left for DHCP, DNS and metadata; use more")
-    if service is not None:
-        context.addresses.reserve(subnet, subnet.key, service)
+    is_fresh = service is not None and service != subnet.status.service_address
+    if service is not None and is_fresh and not context.addresses.reserve(subnet, subnet.key, service):
+        return _service_in_use(subnet, service, context)
     return SubnetStatus(phase=SubnetPhase.ACTIVE, gateway=gateway, service_address=service)
+
+
+def _service_in_use(subnet: Subnet, address: str, context: Context) -> Waits:
+    names = named_holders(context.addresses.holders(subnet.uid, address), subnet.metadata.namespace)
+    return Waits("AddressInUse", f"waits for {address}, which spec.serviceAddress names: {names} has it")
 
 
 def overlap(subnet: Subnet, siblings: Sequence[Subnet]) -> Stalls | None:
