@@ -11,7 +11,7 @@ from nephos_api.metadata import Resource, Status
 from nephos_api.reconcile.result import Done, Failed, Result, Wait
 from nephos_operator import counted
 from nephos_operator.context import GRACE_S, Context
-from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.verdict import Problem, Stalls
 from nephos_operator.wording import shortened
 
 R = TypeVar("R", bound=Resource)
@@ -74,8 +74,8 @@ async def settle(
 
 async def tell(resource: R, problem: Problem, status: Status, context: Context) -> Result:
     """Say what is in the way, by that status, and return what the reconciler returns for it."""
-    if may_come_soon(resource, problem, context):
-        return Wait(problem.message, after_s=GRACE_S)
+    if after_s := unsaid_s(resource, problem, context):
+        return Wait(problem.message, after_s=after_s)
     await write(resource, status, context)
     return outcome(problem)
 
@@ -87,13 +87,17 @@ def outcome(problem: Problem) -> Result:
     return Wait(problem.message)
 
 
-def may_come_soon(resource: Resource, problem: Problem, context: Context) -> bool:
-    """Tell whether what the object waits for may come with the same ``kubectl apply``: not worth a write yet."""
-    return (
-        isinstance(problem, Waits)
-        and not status_of(resource).conditions
-        and context.age_s(resource) < GRACE_S + 1  # creation is told in whole seconds
-    )
+def unsaid_s(resource: Resource, problem: Problem, context: Context) -> float | None:
+    """Return after how many seconds the object is looked at again, where what it waits for is not worth a write yet.
+
+    It may come with the same ``kubectl apply``, or be decided before anybody could read that it is waited for.
+    """
+    if isinstance(problem, Stalls):
+        return None
+    if problem.after_s is not None:
+        return problem.after_s
+    is_new = context.age_s(resource) < GRACE_S + 1  # creation is told in whole seconds
+    return GRACE_S if is_new and not status_of(resource).conditions else None
 
 
 def without_empty(body: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+UNDER_WAY_S: Final = 1.0
+"""Nothing tells of one that is not made after all: the promise is looked at again after so long."""
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,8 @@ class Waits:
     """One CamelCase word."""
     message: str
     """A sentence that says what it waits for."""
+    after_s: float | None = None
+    """Nothing tells when that is over: it is looked at again after so long, and nobody is told until then."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from nephos_api.kube.paths import object_path
 from nephos_api.kube.protocol import FieldManager
-from nephos_api.resources import KeyPair, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
+from nephos_api.resources import Flavor, KeyPair, Network, Port, Project, SecurityGroup, Server, ServerGroup, Subnet
 from nephos_operator.quota import rule_count
+from nephos_operator.verdict import UNDER_WAY_S
 
 World = Any
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFaRs9M808mde0ktD+XT43GCzGekxJD3TBRW08DlT5Ot ops@example.org"
@@ -140,11 +142,72 @@ async def test_of_two_servers_that_come_at_once_the_second_counts_the_ports_of_t
     cloud._watch()
     await asyncio.gather(*(cloud.reconcile(cloud.store.servers.key(name, "demo")) for name in ("one", "two")))
     assert len((await cloud.kube.list(Port)).items) == 1
+    await cloud.look_again()
     assert await cloud.reason(Server, "two") == "QuotaExceeded"
     await cloud.kube.delete(Server, "one", "demo")
     await cloud.settle()
     await cloud.agent_releases("one")
     assert (await cloud.get(Server, "two")).status.host is not None
+
+
+async def promise_a_port(cloud: World) -> None:
+    """Let the project have one Port, which a Server is about to get, without any word of it written."""
+    await cloud.change(Project, "demo", quota={"ports": 1})
+    await cloud.make(Server, "one", "demo", flavor="tiny", image="tiny", networks=[{"network": "blue"}])
+    cloud._watch()
+    cloud.lead_left_s = 0.0
+    await cloud.reconcile(cloud.store.servers.key("one", "demo"))
+    cloud.lead_left_s = 60.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (Port, {"network": "blue"}),
+        (Server, {"flavor": "tiny", "image": "tiny", "networks": [{"network": "blue"}]}),
+    ],
+)
+async def test_who_comes_after_a_port_under_way_is_told_once_it_is_there(
+    cloud: World, kind: Any, spec: dict[str, Any]
+) -> None:
+    await promise_a_port(cloud)
+    cloud.pass_time(1)
+    await cloud.make(kind, "late", "demo", **spec)
+    cloud._watch()
+    cloud.pass_time(60)
+    key = cloud.store.tables[kind.info.kind].key("late", "demo")
+    await cloud.reconcile(key)
+    assert cloud.results[key].after_s == UNDER_WAY_S
+    assert (await cloud.get(kind, "late")).status.conditions == ()
+    assert (await cloud.kube.list(Port)).items == (() if kind is Server else (await cloud.get(Port, "late"),))
+    await cloud.look_again()
+    assert [port.metadata.name for port in cloud.store.ports if port.spec.allocations] == ["one-net0"]
+    await cloud.reconcile(key)
+    assert await cloud.reason(kind, "late") == "QuotaExceeded"
+
+
+async def test_a_nic_that_comes_after_a_port_under_way_waits_without_a_word(cloud: World) -> None:
+    await cloud.add_server("two")
+    await cloud.change(Project, "demo", quota={"ports": 2})
+    networks = [{"name": "net0", "network": "blue"}, {"name": "net1", "network": "blue"}]
+    two = await cloud.get(Server, "two")
+    await cloud.kube.raw("PATCH", object_path(Server.info, "two", "demo"), body={"spec": {"networks": networks}})
+    cloud.addresses.reserve_next(cloud.store.subnets.get("blue-v4", "demo"), cloud.store.ports.key("never", "demo"))
+    cloud._watch()
+    await cloud.reconcile(two.key)
+    assert cloud.results[two.key].after_s == UNDER_WAY_S
+    assert "PortsUnderWay" not in cloud.events.reasons
+
+
+async def test_a_server_that_came_first_does_not_count_ports_that_wait(cloud: World) -> None:
+    await cloud.change(Project, "demo", quota={"ports": 1})
+    await cloud.add_server("one", flavor="small")
+    cloud.pass_time(10)
+    await cloud.make(Port, "late", "demo", network="nowhere")
+    await cloud.settle()
+    await cloud.make(Flavor, "small", vcpus=1, memoryMiB=128, diskGiB=1)
+    await cloud.settle()
+    assert (await cloud.get(Server, "one")).status.host is not None
 
 
 async def test_a_server_waits_for_what_is_beyond_the_quota(cloud: World) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from nephos_api.metadata import Key, Resource, Status
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_operator.context import Context, release_finalizer
 from nephos_operator.statuses import settle
 from nephos_operator.table import Table
-from nephos_operator.verdict import Waits
+from nephos_operator.verdict import UNDER_WAY_S, Waits
 from nephos_operator.wording import listed
 
 R = TypeVar("R", bound=Resource)
-
-UNDER_WAY_S: Final = 1.0
-"""Nothing tells of one that is not made after all: the promise is looked at again after so long."""
 
 
 def users_of(uid: str, *indices: tuple[Table[Any], str]) -> frozenset[Key]:

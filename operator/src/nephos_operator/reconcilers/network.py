@@ -116,7 +116,7 @@ def mtu_problem(network: Network, hosts: Iterable[Host]) -> Problem | None:
 
 def _problem(network: Network, context: Context) -> Problem | None:
     store = context.store
-    if refused := counted.problem(network, context.store, context.shares_under_way):
+    if refused := counted.problem(network, context):
         return refused
     hosts, same_segment = tuple(store.hosts), store.networks.by("segment", network.spec.external)
     return mtu_problem(network, hosts) or offer_problem(network) or segment_problem(network, hosts, same_segment)

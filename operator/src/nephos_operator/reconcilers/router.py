@@ -20,7 +20,7 @@ from nephos_operator.reconcilers.life import live
 from nephos_operator.router_legs import plan_legs, route_problem
 from nephos_operator.router_outside import Outside, held_network, plan_outside
 from nephos_operator.statuses import ready, settle, tell, told, write
-from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.verdict import UNDER_WAY_S, Problem, Stalls, Waits
 from nephos_operator.wording import joined
 
 KEPT = ("LegInUse", "ExternalInUse")
@@ -57,7 +57,7 @@ def plan(router: Router, context: Context) -> Plan:
 
     One that has something keeps working, its gateway's move included, whatever is wrong with its Project or quota.
     """
-    problem = counted.problem(router, context.store, context.shares_under_way)
+    problem = counted.problem(router, context)
     if problem is not None and not (router.status.legs or router.status.external):
         context.addresses.cancel(router.key)
         return _settled(router, router.status, [problem], context)
@@ -166,7 +166,7 @@ async def _release(router: Router, context: Context) -> Result:
         waits = Waits("Releasing", f"waits for Host {router.status.gateway_host} to let go of its addresses")
         nowhere = waiting.model_copy(update={"gateway_host": None, "gateway_host_address": None})
         await settle(router, nowhere, waits, context)
-        return Wait(waits.message, after_s=in_use.UNDER_WAY_S)
+        return Wait(waits.message, after_s=UNDER_WAY_S)
     context.addresses.cancel(router.key)
     await release_finalizer(router, context)
     return Done()

@@ -44,7 +44,7 @@ def remote_groups(group: SecurityGroup, context: Context) -> tuple[RemoteGroup, 
 
 def problem_of(group: SecurityGroup, context: Context) -> Problem | None:
     """Return what the group waits for, or is one too many of; its rules hold all the same, as far as they can."""
-    if refused := counted.problem(group, context.store, context.shares_under_way):
+    if refused := counted.problem(group, context):
         return refused
     found = {remote.name for remote in remote_groups(group, context)}
     for field, rules in (("rules", group.spec.rules), ("defaultRules", group.spec.default_rules)):

@@ -9,8 +9,8 @@ from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Port, Server
 from nephos_api.resources.server import ServerPhase
-from nephos_operator import quota
-from nephos_operator.context import GRACE_S, Context, release_finalizer
+from nephos_operator import counted, quota
+from nephos_operator.context import Context, release_finalizer
 from nephos_operator.host_release import has_let_go
 from nephos_operator.ledger import Claim
 from nephos_operator.placement import snapshot
@@ -20,7 +20,7 @@ from nephos_operator.reconcilers import server_nics, server_ports
 from nephos_operator.reconcilers.life import live
 from nephos_operator.reconcilers.server_status import is_refused, placed, unplaced, write_status
 from nephos_operator.references import Resolved, resolve
-from nephos_operator.statuses import may_come_soon, outcome
+from nephos_operator.statuses import outcome, unsaid_s
 from nephos_operator.together import together
 from nephos_operator.verdict import Problem, Stalls, Waits
 
@@ -119,7 +119,7 @@ def _choose(server: Server, resolved: Resolved, context: Context) -> Host | Prob
     return Waits("HostsBusy", "waits for a Host: those that fit build as many Servers as they do at a time")
 
 
-def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stalls | None:
+def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Problem | None:
     """Return which quota the Server would exceed, counting the Servers that are placed; or None."""
     project = resolved.project
     if project is None:
@@ -139,9 +139,10 @@ def _quota_problem(server: Server, resolved: Resolved, context: Context) -> Stal
         used["server_group_members"] = members.total()
         asked["server_group_members"] = 1
     asked["metadata_items"] = len(server.spec.metadata)
-    used["ports"] = server_ports.count(server, context)
-    asked["ports"] = server_ports.missing_count(server, context)
-    return quota.exceeded(project.metadata.name, limits, used, asked)
+    missing = server_ports.missing_count(server, context)
+    return quota.exceeded(project.metadata.name, limits, used, asked) or counted.ports_problem(
+        server, server_ports.own_keys(server), missing, project, context
+    )
 
 
 def _claim(server: Server, resolved: Resolved, host: str) -> Claim:
@@ -177,8 +178,8 @@ async def _tell(server: Server, problem: Problem, context: Context) -> Result:
         context.busy[server.key] = None
         if context.age_s(server) < BUSY_S:
             return Wait(problem.message, after_s=BUSY_S)
-    if may_come_soon(server, problem, context):
-        return Wait(problem.message, after_s=GRACE_S)
+    if after_s := unsaid_s(server, problem, context):
+        return Wait(problem.message, after_s=after_s)
     status = unplaced(server, problem, context)
     written = await write_status(server, status, context)
     if isinstance(problem, Stalls) and written is not server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Host, Server
 from nephos_api.resources.server import NetworkInterface
-from nephos_operator import quota
+from nephos_operator import counted
 from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import Context
 from nephos_operator.provider import reaches
@@ -28,10 +28,12 @@ async def keep(server: Server, context: Context) -> Result:
     for interface in server.spec.networks:
         for problem in await _keep(server, interface, host, context):
             problems[problem.message] = problem
+    passing = [problem.after_s for problem in problems.values() if isinstance(problem, Waits) and problem.after_s]
     for problem in problems.values():
-        context.events.warning(server, problem.reason, problem.message)
+        if isinstance(problem, Stalls) or problem.after_s is None:
+            context.events.warning(server, problem.reason, problem.message)
     await _keep_addresses(server, context)
-    return Wait(" and ".join(problems)) if problems else Done()
+    return Wait(" and ".join(problems), after_s=min(passing, default=None)) if problems else Done()
 
 
 async def _keep(server: Server, interface: NetworkInterface, host: Host, context: Context) -> tuple[Problem, ...]:
@@ -69,12 +71,11 @@ def _wire_problem(nic: InterfacePlan, host: Host) -> Waits | None:
     )
 
 
-def _quota_problem(server: Server, nic: InterfacePlan, context: Context) -> Stalls | None:
+def _quota_problem(server: Server, nic: InterfacePlan, context: Context) -> Problem | None:
     project = active_project(server.metadata.namespace, context.store)
     if nic.port is not None or project is None or isinstance(project, Waits | Stalls):
         return None
-    used = {"ports": server_ports.count(server, context)}
-    return quota.exceeded(project.metadata.name, project.spec.quota, used, {"ports": 1})
+    return counted.ports_problem(server, server_ports.own_keys(server), 1, project, context)
 
 
 async def _keep_addresses(server: Server, context: Context) -> None:

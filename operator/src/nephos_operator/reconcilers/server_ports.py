@@ -40,19 +40,9 @@ def missing_count(server: Server, context: Context) -> int:
     return sum(nic.port is None and bound_port(server, nic, context) is None for nic in server.spec.networks)
 
 
-def count(server: Server, context: Context) -> int:
-    """Return how many Ports the Server's Project has, without those that are to be made for the Server.
-
-    Those that are being made for other Servers are known by the addresses that are reserved for them.
-    """
-    namespace, ports = server.metadata.namespace, context.store.ports
-    own = {port_key(server, nic) for nic in server.spec.networks}
-    coming = [
-        key
-        for key in context.addresses.promised() - own
-        if (key.kind, key.namespace) == (Port.info.kind, namespace) and ports.find(key) is None
-    ]
-    return ports.count("namespace", namespace) + len(coming)
+def own_keys(server: Server) -> frozenset[Key]:
+    """Return the keys of the Ports of all its NICs, made or to be made."""
+    return frozenset(port_key(server, nic) for nic in server.spec.networks)
 
 
 def reserve(server: Server, interfaces: tuple[InterfacePlan, ...], context: Context) -> Held | Problem:

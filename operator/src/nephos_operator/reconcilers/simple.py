@@ -27,7 +27,7 @@ async def reconcile_server_group(key: Key, context: Context) -> Result:
     group = context.store.server_groups.find(key)
     if group is None or group.is_deleting:
         return Done()
-    return await settle(group, Status(), counted.problem(group, context.store, context.shares_under_way), context)
+    return await settle(group, Status(), counted.problem(group, context), context)
 
 
 async def reconcile_key_pair(key: Key, context: Context) -> Result:
@@ -35,7 +35,7 @@ async def reconcile_key_pair(key: Key, context: Context) -> Result:
     key_pair = context.store.key_pairs.find(key)
     if key_pair is None or key_pair.is_deleting:
         return Done()
-    refused = counted.problem(key_pair, context.store, context.shares_under_way)
+    refused = counted.problem(key_pair, context)
     found = refused or fingerprint(key_pair.spec.public_key)
     if isinstance(found, str):
         return await settle(key_pair, KeyPairStatus(fingerprint=found), None, context)

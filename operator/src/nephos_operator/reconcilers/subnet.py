@@ -44,7 +44,7 @@ def plan(subnet: Subnet, context: Context) -> SubnetStatus | Problem:
     Its service address is reserved, so that nobody else gets it before the status is written.
     """
     store = context.store
-    if refused := counted.problem(subnet, context.store, context.shares_under_way):
+    if refused := counted.problem(subnet, context):
         return refused
     key = Key("Network", subnet.metadata.namespace, subnet.spec.network)
     network = usable(store.networks.find(key), key, "spec.network")
