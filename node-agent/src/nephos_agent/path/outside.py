@@ -70,22 +70,26 @@ def _come_in_routed(trail: Trail, place: Place) -> bool:
     if outside is None:
         return False
     trail.cross(None, outside)
-    host_router = trail.view.host_router(router, there.host)
+    name = f"Router {router.metadata.namespace}/{router.metadata.name}"
     if not router.spec.enabled:
-        trail.stop(Stage.ROUTER, there.host, f"Router {router.metadata.name} is switched off (spec.enabled)")
-        return True
-    if is_inside(host_router, trail.source):
-        because = f"Router {router.metadata.name} takes {trail.source} for inside: nobody comes from outside with it"
+        trail.stop(Stage.ROUTER, there.host, f"{name} is switched off (spec.enabled)")
+    elif is_inside(trail.view.host_router(router, there.host), trail.source):
+        because = f"{name} takes {trail.source} for inside: nobody comes from outside with it"
         trail.stop(Stage.ROUTER, there.host, because)
-        return True
-    both = frozenset({place.network.uid, outside.network.uid})
-    inside = needs.routed(host_router, both, there.context)
-    inside |= needs.neighbour(host_router, place.network.uid, trail.target)
-    because = f"the outside routes it to the gateway host of Router {router.metadata.name}"
-    entering = needs.leg_entries(host_router, both, there.context)
-    trail.go(Stage.ROUTER, there.host, because, entering, router.uid, inside)
-    trail.deliver_on(place.network.uid, there, trail.target)
+    else:
+        _pass_in(trail, router, there, outside)
     return True
+
+
+def _pass_in(trail: Trail, router: Router, there: Place, outside: Place) -> None:
+    both = frozenset({there.network.uid, outside.network.uid})
+    host_router = trail.view.host_router(router, there.host)
+    entering = needs.leg_entries(host_router, both, there.context)
+    inside = needs.routed(host_router, both, there.context)
+    inside |= needs.neighbour(host_router, there.network.uid, trail.target)
+    because = f"the outside routes it to the gateway host of Router {router.metadata.name}"
+    trail.go(Stage.ROUTER, there.host, because, entering, router.uid, inside)
+    trail.deliver_on(there.network.uid, there, trail.target)
 
 
 def beyond(trail: Trail, router: Router, place: Place) -> Place | None:
