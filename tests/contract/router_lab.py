@@ -29,6 +29,7 @@ INTERNET = "203.0.113.1"
 INTERNET_IPV6 = "2001:db8:113::1"
 ROUTER_ADDRESS = "203.0.113.10"
 ROUTER_IPV6 = "2001:db8:113::10"
+FOREIGN = "203.0.113.200"
 FAR_AWAY = "198.51.100.7"
 """Behind the internet's own router."""
 EXTERNAL_MTU = 1500
@@ -120,6 +121,19 @@ def outside(lab: Lab) -> Outside:
         f"ip -6 route add fd00::/16 via {ROUTER_IPV6}",
     )
     return Outside(internet)
+
+
+def foreign_machine(host: Host) -> Outside:
+    """Make a machine that is none of the cloud's, on another port of the host's provider bridge."""
+    machine = host.folder / "netns" / "foreign"
+    namespaces.create(machine)
+    _in(host.namespace, "ip link add foreign0 type veth peer name foreign1")
+    subprocess.run(
+        ["nsenter", f"--net={host.namespace}", "ip", "link", "set", "foreign1", "netns", str(machine)], check=True
+    )
+    _in(host.namespace, f"ip link set foreign0 master {PROVIDER_BRIDGE} up")
+    _in(machine, f"ip addr add {FOREIGN}/24 dev foreign1", "ip link set foreign1 up")
+    return Outside(machine)
 
 
 def public_network() -> HostNetwork:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -18,6 +19,7 @@ from contract.guest_sockets import datagrams
 from contract.network_lab import PROVIDER_BRIDGE, Guest, Host, Lab, inside, network, port
 from contract.router_lab import (
     FAR_AWAY,
+    FOREIGN,
     INTERNET,
     PUBLIC,
     PUBLIC_CIDR,
@@ -26,6 +28,7 @@ from contract.router_lab import (
     Cloud,
     Outside,
     floating,
+    foreign_machine,
     gateway,
     outside,
     public_network,
@@ -52,6 +55,25 @@ from nephos_api.resources.security_group import Direction, IPFamily
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 A, B, D = "10.10.0.11", "10.20.0.12", "10.20.0.14"
 _WAY = RouterGateway(PUBLIC, (f"{ROUTER_ADDRESS}/24",), (INTERNET,), (PUBLIC_CIDR,), True, 7777, "h1", "192.0.2.1")
+
+_HOSTILE = f"""
+    table inet firewall {{
+        counter forward {{ }}
+        counter redirected {{ }}
+        counter early {{ }}
+        chain early {{
+            type filter hook prerouting priority raw;
+            ip daddr {PUBLIC_CIDR} tcp dport 22 counter name early drop
+            iifname {PROVIDER_BRIDGE} meta nfproto ipv6 drop
+        }}
+        chain elsewhere {{
+            type nat hook prerouting priority dstnat;
+            ip daddr {PUBLIC_CIDR} tcp dport 80 counter name redirected dnat ip to 192.0.2.99
+        }}
+        chain forward {{ type filter hook forward priority filter; policy drop; counter name forward; }}
+        chain input {{ type filter hook input priority filter; policy drop; udp dport 4789 accept; }}
+    }}
+"""
 
 
 # Both drivers
@@ -331,24 +353,88 @@ async def test_the_service_of_a_providers_network_stays_on_its_host(router_lab: 
 
 
 async def test_the_hosts_own_firewall_is_never_met(cloud: Cloud, internet: Outside) -> None:
+    foreign = foreign_machine(cloud.lab.one)
+    assert await foreign.pings(INTERNET)
     for host in (cloud.lab.one, cloud.lab.two):
-        host.in_host("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1")
-        host.in_host("nft", "add", "table", "inet", "firewall")
-        for hook in ("forward", "input"):
-            host.in_host(
-                "nft", f"add chain inet firewall {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
-            )
-        host.in_host("nft", "add", "rule", "inet", "firewall", "input", "udp dport 4789 accept")
+        _hostile_firewall(host)
     await cloud.carry(cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)})
     for guest in cloud.guests.values():
         for address in (A, B, FAR_AWAY, "203.0.113.21", "203.0.113.22"):
             assert await guest.pings(address), (guest, address)
-    for address in ("203.0.113.21", "203.0.113.22", ROUTER_ADDRESS):
+    for address in ("203.0.113.21", "203.0.113.22", ROUTER_ADDRESS, ROUTER_IPV6):
         assert await internet.pings(address), address
         _, output = await internet.run("ping", "-c3", "-i0.2", address)
         assert "DUP" not in output
+    for name, address in (("a", "203.0.113.21"), ("b", "203.0.113.22")):
+        for tcp_port in (22, 80):
+            assert await _takes_calls(internet, cloud.guests[name], address, tcp_port), (address, tcp_port)
     for host in (cloud.lab.one, cloud.lab.two):
-        assert "203.0.113.2" not in host.in_host("nft", "list", "ruleset")
+        assert "203.0.113.2" not in host.in_host("nft", "list", "ruleset").replace(PUBLIC_CIDR, "")
+        assert _met(host) <= {"forward"}, "nothing of the tenants', though the wire floods to foreign ports too"
+    assert not await foreign.pings(INTERNET)
+    for tcp_port in (22, 80):
+        await foreign.run("busybox", "nc", "-w", "1", INTERNET, str(tcp_port))
+    assert _met(cloud.lab.one) == {"forward", "redirected", "early"}, "what is not the tenants' meets it"
+
+
+async def test_the_hosts_own_firewall_is_not_met_by_a_server_directly_on_a_providers_network(
+    router_lab: Lab, internet: Outside
+) -> None:
+    host = router_lab.one
+    _hostile_firewall(host)
+    address = "203.0.113.51"
+    each = replace(port("p", address, host), addresses=(PortAddress(address, "subnet-public4", 24),))
+    guest = await host.boot(replace(public_network(), ports=(each,)), each)
+    await guest.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+    assert await internet.pings(address)
+    for tcp_port in (22, 80):
+        assert await _takes_calls(internet, guest, address, tcp_port), tcp_port
+    assert not _met(host)
+
+
+def _hostile_firewall(host: Host) -> None:
+    """Have a host drop what it forwards, as Docker does, redirect as kube-proxy does, and drop early and loudly."""
+    host.in_host("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1", "net.bridge.bridge-nf-call-ip6tables=1")
+    host.in_host("nft", _HOSTILE)
+
+
+def _met(host: Host) -> set[str]:
+    """Return which of the hostile firewall's counters counted."""
+    listed = json.loads(host.in_host("nft", "-j", "list", "counters"))["nftables"]
+    return {each["counter"]["name"] for each in listed if each.get("counter", {}).get("packets")}
+
+
+async def _takes_calls(caller: Outside, guest: Guest, address: str, tcp_port: int) -> bool:
+    """Tell whether a TCP connection from outside to the address arrives in the guest."""
+    loop = asyncio.get_running_loop()
+    with inside(guest.namespace, partial(_listener, "0.0.0.0", tcp_port)) as listener:
+        call = asyncio.create_task(caller.run("busybox", "nc", "-w", "2", address, str(tcp_port)))
+        try:
+            connection, _ = await asyncio.wait_for(loop.sock_accept(listener), 2)
+            connection.close()
+        except TimeoutError:
+            return False
+        finally:
+            await call
+    return True
+
+
+async def test_a_port_that_is_new_on_the_providers_bridge_meets_tenants_at_once(
+    cloud: Cloud, internet: Outside
+) -> None:
+    wide, floats = cloud.router(gateway(cloud.lab.one)), {"h1": (floating(21, A),), "h2": (floating(22, B),)}
+    await cloud.carry(wide, floats)
+    foreign = foreign_machine(cloud.lab.one)
+    for is_known in (False, True):
+        for address in ("203.0.113.21", "203.0.113.22", ROUTER_ADDRESS, INTERNET):
+            _, output = await foreign.run("ping", "-c3", "-i0.2", "-W1", address)
+            assert " 0% packet loss" in output, (is_known, output)
+            assert "DUP" not in output, (is_known, output)
+        assert await cloud.guests["a"].pings(FOREIGN)
+        await cloud.lab.one.driver._sweep()
+        assert (PUBLIC in cloud.lab.one.changed) != is_known
+        cloud.lab.one.changed.clear()
+        await cloud.carry(wide, floats)
 
 
 async def test_a_host_with_an_address_on_the_providers_bridge_meets_floating_ips_too(
@@ -465,8 +551,8 @@ async def _seen_as(cloud: Cloud, internet: Outside, name: str) -> str:
     return str(address)
 
 
-def _listener() -> socket.socket:
-    listener = socket.create_server((FAR_AWAY, 8000))
+def _listener(address: str = FAR_AWAY, tcp_port: int = 8000) -> socket.socket:
+    listener = socket.create_server((address, tcp_port))
     listener.setblocking(False)
     return listener
 

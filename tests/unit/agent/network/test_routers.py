@@ -287,7 +287,7 @@ def test_a_plan_leads_from_any_router_to_any_other(before: HostRouter, after: Ho
 
 
 def test_an_uplink_passes_the_hosts_firewall_by_these_tables() -> None:
-    rendered = uplink_tables.tables("nuh0123", "br-ex", "52:54:00:00:00:01")
+    rendered = uplink_tables.tables("nuh0123", "br-ex", "52:54:00:00:00:01", {7: "eth1"})
     assert rendered == (GOLDEN / "uplink.nft").read_text()
     assert rendered.startswith(uplink_tables.removal("nuh0123"))
 

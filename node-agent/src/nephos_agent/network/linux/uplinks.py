@@ -11,7 +11,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC
 from nephos_agent.network.facts import Uplink
 from nephos_agent.network.filters import uplink_tables
 from nephos_agent.network.linux import sysctls
-from nephos_agent.network.linux.libnftables import Nftables, NftablesError
+from nephos_agent.network.linux.libnftables import Nftables
 from nephos_agent.network.linux.link_reader import UPLINK_PORT, Link
 from nephos_agent.network.linux.links import Links
 from nephos_agent.network.names import Mark, network_names, read_mark
@@ -79,18 +79,21 @@ class Uplinks:
         if sysctls.differing(wanted, sysctls.found(wanted)):
             return False
         provider = next((link for link in self._host.all() if link.index == outer.master), None)
-        return bool(provider and provider.is_promiscuous) and all(
-            self._has_table(family, outer.name) for family in uplink_tables.FAMILIES
+        if provider is None or not provider.is_promiscuous:
+            return False
+        ports = self._other_ports(provider)
+        return all(
+            self._chains(family, outer.name) == uplink_tables.chains(family, ports) for family in uplink_tables.FAMILIES
         )
 
-    def _has_table(self, family: str, name: str) -> bool:
-        try:
-            self._nft.run(f"list table {family} {name}")
-        except NftablesError as error:
-            if error.is_missing:
-                return False
-            raise
-        return True
+    def _chains(self, family: str, table: str) -> frozenset[str]:
+        listed = (each.get("chain", {}) for each in self._nft.run(f"list chains {family}")["nftables"])
+        return frozenset(chain["name"] for chain in listed if chain.get("table") == table)
+
+    def _other_ports(self, provider: Link) -> dict[int, str]:
+        """Return the names of the provider's bridge's ports that are no uplinks, by index."""
+        ports = (link for link in self._host.all() if link.master == provider.index)
+        return {link.index: link.name for link in ports if not read_mark(link.alias)}
 
     def _make_cable(self, fact: Uplink, provider: Link) -> None:
         name = self._outer(fact.network_uid)
@@ -106,7 +109,7 @@ class Uplinks:
         sysctls.make_so(sysctls.on(name, sysctls.HOST_DEVICE))
         self._host.set(outer.index, mtu=fact.mtu, master=provider.index, state="up")
         self._host.set(provider.index, flags=IFF_PROMISC, change=IFF_PROMISC)
-        self._nft.run(uplink_tables.tables(name, provider.name, provider.mac))
+        self._nft.run(uplink_tables.tables(name, provider.name, provider.mac, self._other_ports(provider)))
 
     def _leave_bridge(self, outer: Link) -> None:
         """Let the bridge of an uplink that goes take in only what is for it, unless another uplink is a port of it."""
