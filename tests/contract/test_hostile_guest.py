@@ -10,6 +10,7 @@ import pytest
 
 from contract.frames import frames_until, packet_socket
 from contract.group_lab import EVERYTHING_OUT, IN, V4, V6, Guests
+from contract.guest_sockets import datagrams
 from contract.network_lab import inside
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.model import SecurityRule
@@ -140,6 +141,18 @@ def _own_probes(mac: str) -> tuple[bytes, ...]:
         _frame(EVERYBODY, mac, ARP, _arp(1, mac, "0.0.0.0", OWN)),
         _frame("33:33:ff:00:00:11", mac, IPV6, solicitation),
     )
+
+
+async def test_who_may_talk_to_nobody_gets_no_way_to_a_friend_by_asking_the_service_in_his_place(
+    guests: Guests,
+) -> None:
+    await guests.set_rules()
+    neighbour = datagrams(guests.a, OWN, 4000)
+    sender = datagrams(guests.c, "10.10.0.13", 4000)
+    for mac in (network_names("network-1", "nephos").service_mac, guests.a.mac) * 2:
+        await guests.c.run("ip", "neigh", "replace", OWN, "lladdr", mac, "dev", "eth0")
+        assert not await sender.reaches(neighbour), mac
+        assert not await neighbour.reaches(sender), mac
 
 
 async def test_nobody_gives_back_or_declines_an_address_for_somebody_else(guests: Guests) -> None:
