@@ -13,6 +13,7 @@ from nephos_api.resources.router import MOST_LEGS, RouterLeg
 from nephos_api.resources.subnet import SubnetPhase
 from nephos_operator.usable import usable
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import listed
 
 if TYPE_CHECKING:
     from nephos_operator.store import Store
@@ -153,9 +154,9 @@ def _no_room(name: str) -> Waits:
 
 
 def _in_use(leg: RouterLeg, users: Sequence[FloatingIP]) -> Waits:
-    names = ", ".join(sorted(str(user.key) for user in users[:3]))
     return Waits(
         "LegInUse",
-        f"spec.subnets no longer names {leg.subnet}, but its leg stays: held by {names};"
+        f"spec.subnets no longer names {leg.subnet}, but its leg stays: held by"
+        f" {listed([user.key for user in users])};"
         " unbind or delete those first, or name it again",
     )

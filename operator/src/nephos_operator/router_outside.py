@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from nephos_api.metadata import Key
 from nephos_api.resources import Network, Router, Subnet
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.port import Allocation
@@ -16,6 +17,7 @@ from nephos_operator.claims import better_claimant
 from nephos_operator.external_addresses import coming, in_use, is_coming, one_of, reserve
 from nephos_operator.networks_named import active_subnets, named_network
 from nephos_operator.verdict import Problem, Stalls, Waits
+from nephos_operator.wording import listed
 
 if TYPE_CHECKING:
     from nephos_operator.store import Store
@@ -51,7 +53,7 @@ def plan_outside(router: Router, store: Store, book: AddressBook) -> Outside:
     users = store.floating_ips.by("router_uid", router.uid)
     if held is not None and users:
         kept = _with_addresses(router, held, store, book)
-        return Outside(held, kept.external, (_in_use(held, [str(user.key) for user in users]), *kept.problems))
+        return Outside(held, kept.external, (_in_use(held, [user.key for user in users]), *kept.problems))
     if router.spec.external_network is None:
         return Outside()
     network = external_network(router.metadata.namespace, router.spec.external_network, store)
@@ -164,9 +166,9 @@ def _next_hops(addresses: Sequence[Allocation], subnets: Sequence[Subnet]) -> tu
     return tuple(found[version] for version in sorted(found))
 
 
-def _in_use(network: Network, users: Sequence[str]) -> Waits:
+def _in_use(network: Network, users: Sequence[Key]) -> Waits:
     return Waits(
         "ExternalInUse",
         f"spec.externalNetwork no longer names {network.metadata.name}, but it stays the outside: held by"
-        f" {', '.join(sorted(users)[:3])}; unbind or delete those first, or name it again",
+        f" {listed(users)}; unbind or delete those first, or name it again",
     )

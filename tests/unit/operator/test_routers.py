@@ -372,6 +372,17 @@ async def test_an_outside_that_is_taken_away_stays_while_a_floating_ip_needs_it(
     assert outside.ready(router).status == "True"
 
 
+async def test_who_keeps_a_leg_and_an_outside_is_named_and_the_rest_counted(outside: World) -> None:
+    await outside.add_router()
+    for number in range(5):
+        await outside.add_server(f"s{number}")
+        await outside.add_floating_ip(f"f{number}", server=f"s{number}")
+    await outside.change(Router, "edge", subnets=[])
+    assert "FloatingIP demo/f2 and 2 more;" in await outside.message(Router, "edge")
+    await outside.change(Router, "edge", subnets=["blue-v4"], externalNetwork=None)
+    assert "FloatingIP demo/f2 and 2 more;" in await outside.message(Router, "edge")
+
+
 async def test_another_outside_is_taken_where_nobody_needs_the_one_before(outside: World) -> None:
     await add_lab(outside)
     before = await outside.add_router()
