@@ -149,10 +149,10 @@ def _forgot(cloud: Cloud, tenant: Tenant, server: str) -> None:
 
 
 def _ask(cloud: Cloud, tenant: Tenant, server: str, command: str) -> Answer:
-    """Ask a guest that is about to reboot: one whose shell goes down beneath the command is asked again."""
-    with cloud.console(tenant.name, server) as console:
-        try:
+    """Ask a guest that is about to reboot: one that is between two lives, or goes down beneath the command, later."""
+    try:
+        with cloud.console(tenant.name, server) as console:
             console.log_in(timeout_s=30)
             return console.run(command, timeout_s=5)
-        except FailureError as error:
-            raise NotYet(str(error)) from error
+    except FailureError as error:
+        raise NotYet(str(error)) from error
