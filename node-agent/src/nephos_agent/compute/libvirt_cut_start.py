@@ -64,7 +64,7 @@ def is_cut_off(status: Path, daemon: Path) -> bool:
         text, noted_ns = status.read_text(), status.stat().st_mtime_ns
     except FileNotFoundError:
         return True
-    pid = ET.fromstring(text).get("pid", "0")  # noqa: S314 - libvirt's own file
+    pid = ET.fromstring(text).get("pid", "0")  # noqa: S314  # why: libvirt's own file
     return pid == "0" and noted_ns < started_ns
 
 
