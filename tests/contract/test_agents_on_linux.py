@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,15 +17,19 @@ from contract.router_lab import Outside, Silent
 from contract.waiting import eventually
 from nephos_agent.agent import Agent
 from nephos_agent.agent import Host as Drivers
+from nephos_agent.audit import audit
 from nephos_agent.compute.memory import MemoryCompute
 from nephos_agent.config import Config
+from nephos_agent.network.desired import HostContext
 from nephos_agent.network.linux.driver import LinuxNetwork
 from nephos_agent.network.linux.name_relay import NameRelay
+from nephos_agent.path.report import Report
 from nephos_agent.storage.memory import MemoryStorage
 from nephos_api.conditions import is_true
+from nephos_api.errors import TemporaryFault
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import FloatingIP, Network, Port, Router
-from unit.agent.tenancy import Tenancy
+from unit.agent.tenancy import Tenancy, objects_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
 GATEWAY = "203.0.113.2"
@@ -83,6 +88,28 @@ class Region:
 
         await eventually(look, timeout_s=15)
         return found[0]
+
+    async def converged(self) -> None:
+        """Wait until the kernels of the hosts have all that the objects demand, and nothing else."""
+        for host in (self.lab.one, self.lab.two):
+            found: list[str] = []
+
+            async def is_as_demanded(host: Host = host, found: list[str] = found) -> bool:
+                found[:] = await self.differences(host)
+                return not found
+
+            with suppress(TimeoutError):
+                await eventually(is_as_demanded)
+            assert not found
+
+    async def differences(self, host: Host) -> tuple[str, ...]:
+        agent, _ = self.agents[host.name]
+        try:
+            found = Report(host.name, await agent.network.observed())
+        except TemporaryFault as fault:
+            return (fault.message,)
+        context = HostContext(host.name, host.address, host.settings.namespace_prefix, str(host.settings.run_dir))
+        return audit(await objects_of(self.api), found, context)
 
     async def mac_of(self, address: str) -> str | None:
         """Return who answers for the address, as the internet knows by now."""
@@ -156,6 +183,7 @@ async def test_a_floating_ip_is_active_when_the_kernel_answers_and_goes_on_when_
     for host in (one, two):
         await region.restart(host)
     await region.until_phase("web", "Active", "h2")
+    await region.converged()
     await region.api.delete(FloatingIP, "web", "demo")
 
     async def released() -> bool:
@@ -165,6 +193,7 @@ async def test_a_floating_ip_is_active_when_the_kernel_answers_and_goes_on_when_
     await eventually(released, timeout_s=10)
     await region.outside.run("ip", "neigh", "flush", "all")
     assert await region.mac_of(FLOATING) is None
+    await region.converged()
 
 
 async def test_a_gateway_moves_with_its_address_whoever_is_killed_meanwhile(region: Region, tenant: Tenant) -> None:
@@ -184,6 +213,7 @@ async def test_a_gateway_moves_with_its_address_whoever_is_killed_meanwhile(regi
         return await region.mac_of(GATEWAY) not in (None, before) and await answers()
 
     await eventually(answers_elsewhere, timeout_s=15)
+    await region.converged()
 
 
 async def test_when_nothing_is_needed_any_more_nothing_is_left(region: Region, tenant: Tenant) -> None:

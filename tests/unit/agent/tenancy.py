@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from nephos_agent.path.model import Objects
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.kube.protocol import FieldManager
 from nephos_api.metadata import CLEANUP_FINALIZER, Resource
@@ -20,6 +21,17 @@ class Api(Protocol):
     """Whatever has an API in memory."""
 
     api: MemoryKubernetes
+
+
+async def objects_of(api: MemoryKubernetes) -> Objects:
+    """Return what the API has of networks."""
+    return Objects(
+        networks=(await api.list(Network)).items,
+        ports=(await api.list(Port)).items,
+        routers=(await api.list(Router)).items,
+        floating_ips=(await api.list(FloatingIP)).items,
+        security_groups=(await api.list(SecurityGroup)).items,
+    )
 
 
 @dataclass

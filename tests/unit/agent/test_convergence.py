@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from nephos_agent.audit import audit
+from nephos_agent.network.desired import HostContext
 from nephos_agent.network.memory import MemoryNetwork
+from nephos_agent.path.report import Report
 from nephos_api.resources import FloatingIP, Network, Port, Router, SecurityGroup
 
 from .conftest import HOST, World, eventually
-from .tenancy import Tenancy, leg
+from .tenancy import Tenancy, leg, objects_of
 
 STEPS = 40
 
@@ -160,6 +163,8 @@ async def test_what_a_host_carries_in_the_end_follows_from_the_end_alone(
         await eventually(look, lambda both: both[0] == both[1])
     finally:
         await newborn.end()
+    report = Report(HOST, await world.network.observed())
+    assert audit(await objects_of(world.api), report, HostContext(HOST, "192.0.2.1", "nephos", "")) == ()
     for name in life.floating_ips:
         found = await world.get(FloatingIP, name)
         assert found.status.phase == "Active" or found.status.router_uid not in world.network.applied_routers

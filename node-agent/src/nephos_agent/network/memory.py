@@ -9,7 +9,7 @@ from nephos_agent.network.model import HostNetwork, HostRouter
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.observed import Observed
 from nephos_agent.network.protocol import NetworkListener
-from nephos_agent.network.router.desired import neighbour_facts, router_facts
+from nephos_agent.network.router.desired import neighbour_facts, on_bridges, router_facts
 from nephos_agent.network.traffic import Passed, PortTraffic
 from nephos_api.errors import TemporaryFault
 
@@ -93,7 +93,8 @@ class MemoryNetwork:
             uid: router_facts(router, context) | neighbour_facts(router.neighbours)
             for uid, router in self.applied_routers.items()
         }
-        return Observed(frozenset().union(*networks), routers)
+        legs = (frozenset(on_bridges(inside)) for inside in routers.values())
+        return Observed(frozenset().union(*networks, *legs), routers)
 
     async def apply_router(self, router: HostRouter) -> None:
         """See ``NetworkDriver.apply_router``."""

@@ -10,7 +10,7 @@ from nephos_agent.host_network import host_network, host_port, remote_groups, ro
 from nephos_agent.host_router import host_router
 from nephos_agent.host_security_group import host_security_group
 from nephos_agent.network.filters.judgement import Packet, Rules
-from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, HostRouter
+from nephos_agent.network.model import AddressPair, HostNetwork, HostPort, HostRouter, HostSecurityGroup
 from nephos_agent.path.model import Objects
 from nephos_api.resources import FloatingIP, Network, Port, Router
 from nephos_api.resources.network import SubnetView
@@ -86,6 +86,10 @@ class View:
                 found.setdefault(network.uid, []).append(made)
         return found
 
+    def host_ports(self, network_uid: str) -> tuple[HostPort, ...]:
+        """Return the network's Ports that a host carries."""
+        return tuple(self._host_ports.get(network_uid, ()))
+
     def host_port(self, port: Port) -> HostPort | None:
         """Return the Port as hosts see it; None while no host carries it."""
         found = self._host_ports.get(port.spec.network_uid or "", ())
@@ -129,6 +133,10 @@ class View:
             return None
         group = next((uid for uid in port.security_groups if rule in host_security_group(self._groups[uid]).rules), "")
         return f"a rule of SecurityGroup {self.group_name(group)} allows it"
+
+    def groups(self, uids: Iterable[str]) -> tuple[HostSecurityGroup, ...]:
+        """Return the groups that there are among those."""
+        return tuple(host_security_group(self._groups[uid]) for uid in sorted(uids) if uid in self._groups)
 
     def group_names(self, uids: Iterable[str]) -> str:
         """Return the names of groups, for people."""

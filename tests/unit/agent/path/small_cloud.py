@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from nephos_agent.network.desired import HostContext, facts
-from nephos_agent.network.facts import BridgeEntry, Fact, GuardElement
+from nephos_agent.network.facts import Fact
 from nephos_agent.network.names import tap_name
 from nephos_agent.network.observed import Observed
-from nephos_agent.network.router.desired import neighbour_facts, router_facts
-from nephos_agent.network.router.facts import Leg
+from nephos_agent.network.router.desired import neighbour_facts, on_bridges, router_facts
 from nephos_agent.path.model import Objects
 from nephos_agent.path.report import Report
 from nephos_agent.path.view import View
@@ -179,8 +178,7 @@ def report(objects: Objects, host: str) -> Report:
         described_router = view.host_router(one, host)
         inside = router_facts(described_router, context) | neighbour_facts(described_router.neighbours)
         routers[one.uid] = inside
-        ends = {fact.device for fact in inside if isinstance(fact, Leg)}
-        found |= {fact for fact in inside if isinstance(fact, (BridgeEntry, GuardElement)) and fact.device in ends}
+        found |= set(on_bridges(inside))
     return Report(host, Observed(frozenset(found), routers))
 
 

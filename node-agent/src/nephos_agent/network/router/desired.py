@@ -8,7 +8,7 @@ from typing import Final
 
 from nephos_agent.network.addresses import is_ipv6
 from nephos_agent.network.desired import HostContext
-from nephos_agent.network.facts import BridgeEntry, Dnsmasq, Neighbour
+from nephos_agent.network.facts import BridgeEntry, Dnsmasq, Fact, GuardElement, Neighbour
 from nephos_agent.network.filters.desired import attachment
 from nephos_agent.network.model import HostFloatingIP, HostRouter, RouterGateway, RouterNeighbour
 from nephos_agent.network.names import network_names
@@ -41,6 +41,14 @@ def neighbour_facts(neighbours: frozenset[RouterNeighbour]) -> frozenset[RouterF
     return frozenset(
         Neighbour(inner_name(each.network_uid, is_outside=False), each.address, each.mac) for each in neighbours
     )
+
+
+def on_bridges(inside: frozenset[RouterFact]) -> Iterator[Fact]:
+    """Yield what of a router lies on the networks' bridges, and so among the facts of the tenant namespace too."""
+    legs = {fact.device for fact in inside if isinstance(fact, Leg)}
+    for fact in inside:
+        if isinstance(fact, (BridgeEntry, GuardElement)) and fact.device in legs:
+            yield fact
 
 
 def floating_ips(router: HostRouter) -> tuple[HostFloatingIP, ...]:
