@@ -132,6 +132,10 @@ class TestOfAnotherHost:
         for field, value in others.items():
             taken = {"status": {field: value}}
             api.patch(body, taken, sub="status", user=AGENT, node="h1").refused("is the operator's")
+        older = {"status": {"observedGeneration": 1}}
+        api.patch(body, older, sub="status", user=OPERATOR).accepted()
+        without = {"status": {"observedGeneration": None}}
+        api.patch(body, without, sub="status", user=AGENT, node="h1").accepted()
         api.remove(body)
 
     def test_host_and_lease_are_refused(self, api: Api) -> None:
