@@ -1,14 +1,14 @@
 """What a guest cannot do, and what the host's own firewall cannot do to a guest."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
 from nephos_dev import internet
-from nephos_dev.asking import Ask, Guests, eventually, eventually_not
+from nephos_dev.asking import Ask, Guests, eventually, eventually_not, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.console import Answer
 from nephos_dev.environment import AGENT_METRICS_PORT
@@ -21,6 +21,7 @@ METADATA = "http://169.254.169.254/openstack/latest/meta_data.json"
 CIDR = "10.78.0.0/24"
 PAIR = ("one", "two")
 TABLE = "hostile"
+FOREIGN = "foreign"
 TENANTS = ("ip", "netns", "exec", "nephos")
 
 
@@ -118,7 +119,17 @@ def test_projects_with_the_same_addresses_never_meet(cell: Cell) -> None:
 
 
 def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(cell: Cell) -> None:
-    with _hostile_firewall(cell):
+    cell.project.apply(manifest("FloatingIP", "door", externalNetwork="public", server="one"))
+    door = cell.project.wait_phase("door", "Active", kind="floatingip")["status"]["address"]
+    gateway = internet.GATEWAYS[0][0]
+    with ExitStack() as stack:
+        foreign = [stack.enter_context(_foreign_machine(cell.cloud, host)) for host in cell.cloud.hosts]
+        for run in foreign:
+            eventually(run("ping", "-c1", "-W1", gateway), what="by the provider's bridge, before there is a firewall")
+            eventually(run("curl", "-sSm2", f"http://{gateway}/"), what="a page, by the same way")
+        stack.enter_context(_hostile_firewall(cell))
+        eventually(outside(cell.cloud.layout, "ping", "-c1", "-W1", door), what="a floating address from outside")
+        eventually(outside(cell.cloud.layout, "curl", "-sSm3", f"http://{door}/"), "one", what="the page there")
         for source, target in (PAIR, PAIR[::-1]):
             eventually(cell.guests.ask(source, f"ping -c 2 -W 2 {cell.of(target)}"), what=f"{target} answers")
             page = cell.guests.ask(source, f"timeout 3 wget -q -O - http://{cell.of(target)}/")
@@ -126,6 +137,9 @@ def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(ce
             world = cell.guests.ask(source, f"timeout 3 wget -q -O - {WORLD}")
             eventually(world, what="the world, by the provider's bridge in the host's own namespace")
         eventually(cell.guests.ask("one", f"timeout 3 wget -q -O - {METADATA}"), what="metadata")
+        for run in foreign:
+            assert run("ping", "-c1", "-W1", gateway)().status, "what is not the tenants' is dropped"
+            assert run("curl", "-sSm2", f"http://{gateway}/")().status
 
 
 @pytest.mark.parametrize("family", ["bridge", "inet"])
@@ -167,20 +181,50 @@ def _fetch(url: str) -> str:
 
 
 @contextmanager
+def _foreign_machine(cloud: Cloud, host: HostLayout) -> Iterator[Callable[..., Ask]]:
+    """Have a machine that is none of the cloud's on a host's provider bridge; give what asks it."""
+    address = f"203.0.113.{240 + cloud.hosts.index(host)}"
+    try:
+        for command in (
+            f"ip netns add {FOREIGN}",
+            f"ip link add foreign0 type veth peer name eth0 netns {FOREIGN}",
+            f"ip link set foreign0 master {internet.PROVIDER_BRIDGE} up",
+            f"ip -n {FOREIGN} address add {address}/24 dev eth0",
+            f"ip -n {FOREIGN} link set eth0 up",
+        ):
+            done = cloud.execute(host, *command.split())
+            assert done.returncode == 0, done.stderr
+        yield lambda *command: _in_foreign(cloud, host, *command)
+    finally:
+        cloud.execute(host, "ip", "netns", "delete", FOREIGN)
+
+
+def _in_foreign(cloud: Cloud, host: HostLayout, *command: str) -> Ask:
+    def ask() -> Answer:
+        done = cloud.execute(host, "ip", "netns", "exec", FOREIGN, *command)
+        return Answer(status=done.returncode, output=done.stdout + done.stderr)
+
+    return ask
+
+
+@contextmanager
 def _hostile_firewall(cell: Cell) -> Iterator[None]:
-    """Give both hosts a FORWARD policy of DROP, as Docker does, and a rule that redirects, as kube-proxy does."""
+    """Have both hosts drop what they forward, as Docker does, redirect, as kube-proxy does, and drop early."""
+    public = "203.0.113.0/24"
     ruleset = f"""
         table inet {TABLE} {{
+            chain early {{ type filter hook prerouting priority raw; ip daddr {public} icmp type echo-request drop; }}
             chain forward {{ type filter hook forward priority 0; policy drop; }}
             chain elsewhere {{
                 type nat hook prerouting priority -100;
-                ip daddr {CIDR} tcp dport 80 dnat ip to 192.0.2.99
-                ip daddr 169.254.169.254 tcp dport 80 dnat ip to 192.0.2.99
+                ip daddr {{ {CIDR}, {public}, 169.254.169.254 }} tcp dport 80 dnat ip to 192.0.2.99
             }}
         }}
     """
     for host in cell.cloud.hosts:
-        assert cell.cloud.execute(host, "nft", ruleset).returncode == 0
+        for command in (("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1"), ("nft", ruleset)):
+            done = cell.cloud.execute(host, *command)
+            assert done.returncode == 0, done.stderr
     try:
         yield
     finally:
