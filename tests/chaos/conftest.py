@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.layout import name_for_tests
-from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 
 

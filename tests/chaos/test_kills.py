@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev.asking import eventually, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.console import Console
-from nephos_dev.observe import wait_sound
 from nephos_dev.pings import Pings, from_guest, from_outside
 from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest

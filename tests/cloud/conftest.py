@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev.asking import Guests
 from nephos_dev.cloud import Cloud, Plan
 from nephos_dev.console import Console
 from nephos_dev.layout import name_for_tests
-from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 
 Guest = Callable[[str], Console]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev import cables
 from nephos_dev.asking import Ask, Guests, eventually, eventually_not, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.console import Answer
 from nephos_dev.layout import HostLayout
-from nephos_dev.observe import wait_sound
 from nephos_dev.pings import from_guest, from_outside
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev.cloud import Cloud
 from nephos_dev.console import Console
 from nephos_dev.layout import WORK_TREE
-from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 from nephos_dev.waiting import NotYet, wait_for
 

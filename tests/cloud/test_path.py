@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 
+from cloud.sound import report
 from nephos_agent.path.explain import explain, render
 from nephos_agent.path.model import Explanation, Objects, Question, Stage
 from nephos_agent.path.report import load
@@ -21,14 +22,13 @@ from nephos_api.resources import FloatingIP, Network, Port, Router, SecurityGrou
 from nephos_dev import binaries, internet
 from nephos_dev.asking import Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
-from nephos_dev.layout import WORK_TREE, HostLayout
+from nephos_dev.layout import WORK_TREE
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 R = TypeVar("R", bound=Resource)
 WORLD = internet.WORLD[0][0]
 _TCP, _ICMP, _ECHO = 6, 1, 8
-_SOCKET = "/run/nephos/report.sock"
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,7 @@ class Scene:
     def explain(self, source: str, destination: str, protocol: int = _ICMP, port: int = _ECHO) -> Explanation:
         """Ask as the project's member and the host's administrator together."""
         question = Question(self._name(source), self._name(destination), protocol, port)
-        return explain(self._objects(), question, [load(self.report(host)) for host in self.cloud.hosts])
-
-    def report(self, host: HostLayout) -> str:
-        """Return what a host says it has programmed."""
-        done = self.cloud.execute(host, "curl", "-sf", "--unix-socket", _SOCKET, "http://agent/network")
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return explain(self._objects(), question, [load(report(self.cloud, host)) for host in self.cloud.hosts])
 
     def explain_settled(self, source: str, destination: str) -> Explanation:
         """Ask until the hosts have all that the objects say, and pass it: no ping waits for all of it."""
@@ -136,7 +130,7 @@ def test_the_script_of_the_documentation_says_so_too(scene: Scene, tmp_path: Pat
     reports = []
     for host in scene.cloud.hosts:
         reports.append(tmp_path / f"{host.name}.json")
-        reports[-1].write_text(scene.report(host))
+        reports[-1].write_text(report(scene.cloud, host))
     kubectl = binaries.folder_of(binaries.CONTROL_PLANE)
     environment = os.environ | {
         "KUBECONFIG": str(scene.cloud.layout.kubeconfig),

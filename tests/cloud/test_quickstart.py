@@ -4,9 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev import quickstart
 from nephos_dev.cloud import Cloud
-from nephos_dev.observe import wait_sound
 from nephos_dev.quickstart import EXAMPLE, NAMESPACE, OUTSIDE
 
 KINDS = ("servers", "ports", "networks", "subnets", "routers", "floatingips", "securitygroups")

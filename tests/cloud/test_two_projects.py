@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from cloud.sound import wait_sound
 from nephos_dev import internet
 from nephos_dev.asking import Guests, eventually, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.layout import WORK_TREE
-from nephos_dev.observe import wait_sound
 from nephos_dev.tenant import Tenant
 
 EXAMPLE = WORK_TREE / "examples" / "two-projects.yaml"

@@ -40,6 +40,7 @@ class CloudPicture:
     networks: tuple[Document, ...]
     routers: tuple[Document, ...]
     floatingips: tuple[Document, ...]
+    securitygroups: tuple[Document, ...]
     hosts: tuple[Document, ...]
     pictures: tuple[HostPicture, ...]
 

@@ -6,35 +6,20 @@ import json
 from typing import Any
 
 from nephos_dev.cloud import Cloud
-from nephos_dev.invariants import CloudPicture, HostPicture, violations
+from nephos_dev.invariants import CloudPicture, HostPicture
 from nephos_dev.layout import HostLayout
 from nephos_dev.network_invariants import Naming
 from nephos_dev.network_picture import observe_network
 from nephos_dev.progress import FailureError
-from nephos_dev.waiting import NotYet, wait_for
 
 NAMING = Naming(tap="tap", bridge="nbr", router="nephos-r", leg="nrl", tunnel="nvx")
-_KINDS = ("servers", "ports", "networks", "routers", "floatingips", "hosts")
+_KINDS = ("servers", "ports", "networks", "routers", "floatingips", "securitygroups", "hosts")
 
 
 def observe(cloud: Cloud) -> CloudPicture:
     """Return the picture of the cloud. Raises FailureError while a part of it does not answer."""
     objects = {kind: _objects(cloud, kind) for kind in _KINDS}
     return CloudPicture(**objects, pictures=tuple(_observe_host(cloud, host) for host in cloud.hosts))
-
-
-def wait_sound(cloud: Cloud, *, timeout_s: float = 60) -> None:
-    """Wait until nothing is lost, twice or orphaned. Raises FailureError with what still is at the deadline."""
-
-    def probe() -> None:
-        try:
-            found = violations(observe(cloud), NAMING)
-        except FailureError as failure:
-            raise NotYet(str(failure)) from failure
-        if found:
-            raise NotYet("; ".join(found))
-
-    wait_for(probe, what="API, hypervisors, kernel and disks in agreement", timeout_s=timeout_s)
 
 
 def _objects(cloud: Cloud, kind: str) -> tuple[dict[str, Any], ...]:
