@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nephos_dev import cables, internet
-from nephos_dev.asking import Guests, eventually, eventually_not
+from nephos_dev.asking import Ask, Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
@@ -36,9 +36,13 @@ class Joined:
         """The Router as it is now."""
         return self.project.wait_phase("edge", "Active", kind="router")
 
+    def ask_world(self, server: str) -> Ask:
+        """Return the question what that Server reads of the outside's page."""
+        return self.guests.ask(server, f"timeout 2 wget -q -O - http://{WORLD}/")
+
     def expect_world(self, server: str, *, timeout_s: float = 60) -> str:
         """Wait until that Server reads the outside's page; return by which address the outside saw it."""
-        asked = self.guests.ask(server, f"timeout 2 wget -q -O - http://{WORLD}/")
+        asked = self.ask_world(server)
         return eventually(asked, "hello", what=f"{server} reaches the world", timeout_s=timeout_s).output.split()[-1]
 
 
@@ -118,7 +122,8 @@ def test_the_gateway_moves_off_a_host_that_is_drained_and_its_address_with_it(jo
         _set_host(joined.cloud, before["gatewayHost"], enabled=True)
 
 
-def test_the_gateway_moves_off_a_host_that_is_lost(joined: Joined) -> None:
+@pytest.mark.parametrize("cut_off", ["from everything", "from the API server alone"])
+def test_the_gateway_moves_off_a_host_that_is_lost(joined: Joined, cut_off: str) -> None:
     before = joined.router["status"]
     seen = joined.expect_world("red")
     survivor = next(
@@ -126,9 +131,12 @@ def test_the_gateway_moves_off_a_host_that_is_lost(joined: Joined) -> None:
         for name in ("red", "blue")
         if joined.project.wait_phase(name, "Active")["status"]["host"] != before["gatewayHost"]
     )
-    with _cut(joined.cloud, before["gatewayHost"]):
+    with _cut(joined.cloud, before["gatewayHost"], cut_off):
         wait_for(lambda: _moved(joined, before), what="another gateway host", timeout_s=FAIL_OVER_BOUND_S)
         assert joined.expect_world(survivor, timeout_s=FAIL_OVER_BOUND_S) == seen
+        for _ in range(5):
+            internet.execute(joined.cloud.layout, "ip", "neigh", "flush", "dev", "wire")
+            assert joined.ask_world(survivor)().status == 0, "the outside asked anew who has the address"
     for server in ("red", "blue"):
         assert joined.expect_world(server, timeout_s=FAIL_OVER_BOUND_S) == seen
 
@@ -152,9 +160,9 @@ def _set_host(cloud: Cloud, name: str, *, enabled: bool) -> None:
 
 
 @contextmanager
-def _cut(cloud: Cloud, name: str) -> Iterator[None]:
+def _cut(cloud: Cloud, name: str, cut_off: str) -> Iterator[None]:
     """Lose a host, and find it again."""
-    host = next(host for host in cloud.hosts if host.name == name)
-    with cables.pulled(cloud.layout, host):
+    host, layout = next(host for host in cloud.hosts if host.name == name), cloud.layout
+    with cables.pulled(layout, host) if cut_off == "from everything" else cables.severed(host, layout.gateway):
         yield
     cloud.kubectl("wait", f"host/{name}", "--for=jsonpath={.status.phase}=Up", "--timeout=60s")
