@@ -45,11 +45,9 @@ def terminating(keys: Iterable[tuple[str, Key]], cloud: Cloud) -> str | None:
     return None
 
 
-def quota_refusal(resource: Resource, asked: Amounts, cloud: Cloud, *, besides: Amounts = _NOTHING) -> str | None:
-    """Refuse what would be more than the object's project may have; ``besides``: what it uses that nobody sums up."""
-    namespace = resource.metadata.namespace or ""
-    project = cloud.store.projects.get(namespace)
+def quota_refusal(resource: Resource, asked: Amounts, cloud: Cloud, *, used: Amounts = _NOTHING) -> str | None:
+    """Refuse what would be more than the object's project may have, beside what it uses already."""
+    project = cloud.store.projects.get(resource.metadata.namespace or "")
     if project is None:
         return None
-    used = {**quota.usage(namespace, cloud.store), **besides}
     return sentence(quota.exceeded(project.metadata.name, project.spec.quota, used, asked))

@@ -31,7 +31,8 @@ def server_groups(server: Server, cloud: Cloud) -> str | None:
 
 def server_ports(server: Server, cloud: Cloud) -> str | None:
     """Refuse more NICs than the project may have Ports."""
-    return quota_refusal(server, {"ports": port_count(_new_interfaces(server, cloud))}, cloud)
+    used = {"ports": cloud.store.ports.count("namespace", server.metadata.namespace)}
+    return quota_refusal(server, {"ports": port_count(_new_interfaces(server, cloud))}, cloud, used=used)
 
 
 def port_count(interfaces: Iterable[NetworkInterface]) -> int:
@@ -66,7 +67,8 @@ def group_rules(group: SecurityGroup, cloud: Cloud) -> str | None:
     """Refuse more rules than the project may have."""
     held = cloud.store.security_groups.find(group.key)
     more = quota.rule_count(group) - (quota.rule_count(held) if held else 0)
-    return quota_refusal(group, {"security_group_rules": max(more, 0)}, cloud)
+    used = quota.usage(group.metadata.namespace or "", cloud.store)
+    return quota_refusal(group, {"security_group_rules": max(more, 0)}, cloud, used=used)
 
 
 def _new_interfaces(server: Server, cloud: Cloud) -> list[NetworkInterface]:

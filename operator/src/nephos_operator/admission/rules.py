@@ -41,7 +41,7 @@ def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
     if field is None:
         return None
     asked = {field: 1}
-    besides: dict[str, int] = {}
+    used = quota.usage(resource.metadata.namespace or "", cloud.store)
     if isinstance(resource, Server):
         asked["ports"] = port_rules.port_count(resource.spec.networks)
         asked["metadata_items"] = len(resource.spec.metadata)
@@ -50,10 +50,10 @@ def _over_quota(resource: Resource, cloud: Cloud) -> str | None:
         if resource.spec.server_group:
             group = (resource.metadata.namespace, resource.spec.server_group)
             asked["server_group_members"] = 1
-            besides["server_group_members"] = cloud.store.servers.count("group", group)
+            used["server_group_members"] = cloud.store.servers.count("group", group)
     if isinstance(resource, SecurityGroup):
         asked["security_group_rules"] = quota.rule_count(resource)
-    return quota_refusal(resource, asked, cloud, besides=besides)
+    return quota_refusal(resource, asked, cloud, used=used)
 
 
 def _metadata_items(server: Server, cloud: Cloud) -> str | None:
