@@ -83,6 +83,24 @@ def test_a_port_outlives_its_nic_and_moves_to_another_server(project: Tenant, gu
     wait_bound(project, "loose", None, "Down")
 
 
+def test_a_port_outlives_its_server_and_the_next_one_has_its_addresses(project: Tenant, guests: Guests) -> None:
+    def boot(name: str) -> None:
+        project.apply(server_manifest(name, "green", networks=[EXTRA], securityGroups=["open"]))
+        project.wait_phase(name, "Active")
+        wait_bound(project, "loose", name, "Active")
+
+    before = project.get("port", "loose") or {}
+    for name in ("first", "next"):
+        boot(name)
+        if name == "next":
+            eventually(guests.ask(name, "ip -4 address show dev eth0"), "10.71.0.99", what="the Port's address")
+            mac = guests.run(name, "cat /sys/class/net/eth0/address").output
+            assert mac == (project.get("port", "loose") or {})["spec"]["macAddress"]
+        project.delete("server", name)
+        wait_bound(project, "loose", None, "Down")
+    assert (project.get("port", "loose") or {})["metadata"]["uid"] == before["metadata"]["uid"]
+
+
 def test_limits_of_both_directions_hold_and_change_while_the_guest_runs(project: Tenant, guests: Guests) -> None:
     for name in ("a", "b"):
         assert guests.run(name, f"dd if=/dev/zero of=/www/load bs=1000 count={LOAD_KB}").status == 0

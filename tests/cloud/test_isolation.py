@@ -22,6 +22,7 @@ CIDR = "10.78.0.0/24"
 PAIR = ("one", "two")
 TABLE = "hostile"
 FOREIGN = "foreign"
+CATALOG = "nephos-catalog"
 TENANTS = ("ip", "netns", "exec", "nephos")
 
 
@@ -31,6 +32,7 @@ class Cell:
 
     cloud: Cloud
     project: Tenant
+    other: Tenant
     guests: Guests
     others: Guests
 
@@ -66,7 +68,7 @@ def cell(cloud: Cloud, project: Tenant, guests: Guests) -> Iterator[Cell]:
         project.wait_phase(name, "Active")
     other.wait_phase("three", "Active")
     with Guests(cloud, other.name) as others:
-        made = Cell(cloud, project, guests, others)
+        made = Cell(cloud, project, other, guests, others)
         eventually(guests.ask("one", f"timeout 3 wget -q -O - {WORLD}"), "hello", what="the world")
         eventually(guests.ask("one", f"ping -c 1 -W 2 {made.of('two')}"), what="the other guest")
         yield made
@@ -116,6 +118,41 @@ def test_projects_with_the_same_addresses_never_meet(cell: Cell) -> None:
     eventually(cell.others.ask("three", "ping -c 1 -W 2 10.78.0.1"), what="its own gateway")
     assert cell.others.run("three", f"ping -c 2 -W 1 {cell.of('two')}").status, "an address that only the other has"
     eventually(cell.guests.ask("one", f"ping -c 1 -W 2 {cell.of('two')}"), what="what only its own network has")
+
+
+def test_projects_meet_on_a_network_that_the_catalog_shares_with_them(cell: Cell) -> None:
+    place = {"namespace": CATALOG}
+    network = manifest("Network", "meeting", shared=True, projects=[cell.project.name, cell.other.name])
+    subnet = manifest("Subnet", "meeting-v4", network="meeting", cidr="10.88.0.0/24")
+    cell.cloud.cluster.apply_objects(
+        *({**each, "metadata": {**each["metadata"], **place}} for each in (network, subnet))
+    )
+    there = cell.other.wait_phase("three", "Active")["status"]["host"]
+    far = next(name for name in PAIR if cell.host_of(name).name != there)
+    sides = ((cell.project, cell.guests, far), (cell.other, cell.others, "three"))
+    alone = {tenant.name: (tenant.get("server", name) or {})["spec"]["networks"] for tenant, _, name in sides}
+    try:
+        for tenant, _, name in sides:
+            tenant.patch_spec(
+                "server", name, {"networks": [*alone[tenant.name], {"name": "shared", "network": "meeting"}]}
+            )
+        addresses = [_address_of(tenant, f"{name}-shared") for tenant, _, name in sides]
+        for (_, guests, name), target in zip(sides, reversed(addresses), strict=True):
+            eventually(
+                guests.ask(name, f"ping -c 1 -W 2 {target}"), what=f"{name} reaches the other project at {target}"
+            )
+    finally:
+        for tenant, _, name in sides:
+            tenant.patch_spec("server", name, {"networks": alone[tenant.name]})
+            tenant.wait_gone("port", f"{name}-shared")
+        for kind, name in (("subnet", "meeting-v4"), ("network", "meeting")):
+            cell.cloud.kubectl("delete", kind, name, f"--namespace={CATALOG}", "--timeout=60s")
+
+
+def _address_of(tenant: Tenant, port: str) -> str:
+    """Return the Port's address once its Server has it."""
+    found = tenant.wait("port", port, lambda each: "" if each.get("status", {}).get("phase") == "Active" else str(each))
+    return str(found["spec"]["allocations"][0]["address"])
 
 
 def test_a_host_firewall_that_drops_and_redirects_everything_touches_no_guest(cell: Cell) -> None:

@@ -10,26 +10,35 @@ from typing import Any
 import pytest
 
 from nephos_dev import cables, internet
-from nephos_dev.asking import Ask, Guests, eventually, eventually_not
+from nephos_dev.asking import Ask, Guests, eventually, eventually_not, outside
 from nephos_dev.cloud import Cloud
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
 WORLD = internet.WORLD[0][0]
-EVERYBODY = {"direction": "Ingress", "remoteCIDR": "0.0.0.0/0"}
+EVERYBODY = [{"direction": "Ingress", "remoteCIDR": cidr} for cidr in ("0.0.0.0/0", "::/0")]
+SUBNETS = ["red-v4", "blue-v4", "red-v6", "blue-v6"]
 FAIL_OVER_BOUND_S = 60.0
 """A lost host is found out after 20 s without a Lease; the rest is two busy cores."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Two networks joined by a Router, with a Server of each, on two hosts."""
+    """Two networks of both IP versions joined by a Router, with a Server of each, on two hosts."""
 
     cloud: Cloud
     project: Tenant
     guests: Guests
-    red: str
-    blue: str
+
+    @property
+    def red(self) -> str:
+        """The IPv4 address of the Server `red`."""
+        return self.of("red", 4)
+
+    @property
+    def blue(self) -> str:
+        """The IPv4 address of the Server `blue`."""
+        return self.of("blue", 4)
 
     @property
     def router(self) -> dict[str, Any]:
@@ -39,6 +48,12 @@ class Joined:
     def ask_world(self, server: str) -> Ask:
         """Return the question what that Server reads of the outside's page."""
         return self.guests.ask(server, f"timeout 2 wget -q -O - http://{WORLD}/")
+
+    def of(self, server: str, version: int) -> str:
+        """Return a Server's address of that IP version."""
+        found = self.project.wait_phase(server, "Active")["status"]["addresses"]
+        (address,) = (each["address"] for each in found if (":" in each["address"]) == (version == 6))
+        return str(address)
 
     def expect_world(self, server: str, *, timeout_s: float = 60) -> str:
         """Wait until that Server reads the outside's page; return by which address the outside saw it."""
@@ -51,21 +66,48 @@ def joined(cloud: Cloud, project: Tenant, guests: Guests) -> Joined:
     project.apply(
         *network_manifests("red", "10.73.0.0/24"),
         *network_manifests("blue", "10.74.0.0/24"),
-        manifest("Router", "edge", externalNetwork="public", subnets=["red-v4", "blue-v4"]),
-        manifest("SecurityGroup", "open", rules=[EVERYBODY]),
+        manifest("Subnet", "red-v6", network="red", cidr="fd00:73::/64"),
+        manifest("Subnet", "blue-v6", network="blue", cidr="fd00:74::/64"),
+        manifest("Router", "edge", externalNetwork="public", subnets=SUBNETS),
+        manifest("SecurityGroup", "open", rules=EVERYBODY),
         manifest("ServerGroup", "apart", policy="AntiAffinity"),
         *(server_manifest(name, name, serverGroup="apart", securityGroups=["open"]) for name in ("red", "blue")),
     )
-    addresses = {
-        name: project.wait_phase(name, "Active")["status"]["addresses"][0]["address"] for name in ("red", "blue")
-    }
-    return Joined(cloud, project, guests, addresses["red"], addresses["blue"])
+    made = Joined(cloud, project, guests)
+    for name in ("red", "blue"):
+        project.wait_phase(name, "Active")
+    return made
 
 
 def test_servers_of_two_networks_on_two_hosts_reach_each_other(joined: Joined) -> None:
     eventually(joined.guests.ask("red", f"ping -c 1 -W 2 {joined.blue}"), what="red reaches blue")
     eventually(joined.guests.ask("blue", f"ping -c 1 -W 2 {joined.red}"), what="blue reaches red")
     wait_for(lambda: _one_hop_between(joined), what="the gateway between red and blue", timeout_s=30)
+
+
+def test_they_reach_each_other_by_ipv6_too(joined: Joined) -> None:
+    for source, target in (("red", "blue"), ("blue", "red")):
+        asked = joined.guests.ask(source, f"ping -c 1 -W 2 {joined.of(target, 6)}")
+        eventually(asked, "1 packets received", what=f"{source} reaches {target}")
+
+
+def test_servers_of_two_subnets_of_one_network_reach_each_other_by_the_router(joined: Joined) -> None:
+    nic = {"network": "red", "addresses": ["10.79.0.11"]}
+    joined.project.apply(
+        manifest("Subnet", "red-second", network="red", cidr="10.79.0.0/24"),
+        server_manifest("second", "red", networks=[nic], securityGroups=["open"]),
+    )
+    joined.project.patch_spec("router", "edge", {"subnets": [*SUBNETS, "red-second"]})
+    try:
+        joined.project.wait_phase("second", "Active")
+        for source, target in (("red", "10.79.0.11"), ("second", joined.red), ("second", joined.blue)):
+            eventually(joined.guests.ask(source, f"ping -c 1 -W 2 {target}"), what=f"{source} reaches {target}")
+        shown = joined.guests.run("second", "ip route")
+        assert "default via 10.79.0.1 " in shown.output, shown.output
+    finally:
+        joined.project.delete("server", "second")
+        joined.project.patch_spec("router", "edge", {"subnets": SUBNETS})
+        joined.project.delete("subnet", "red-second")
 
 
 def test_a_router_pings_by_the_gateways_address_of_each_network(joined: Joined) -> None:
@@ -77,6 +119,21 @@ def test_a_router_pings_by_the_gateways_address_of_each_network(joined: Joined) 
 def test_every_host_reaches_the_world_by_the_routers_address(joined: Joined, server: str) -> None:
     own = {held["address"] for held in joined.router["status"]["external"]["addresses"]}
     assert joined.expect_world(server) in own
+
+
+def test_without_snat_the_world_sees_a_servers_own_address(joined: Joined) -> None:
+    (own,) = (held["address"] for held in joined.router["status"]["external"]["addresses"] if "." in held["address"])
+    way = ("10.73.0.0/24", "via", own)
+    assert outside(joined.cloud.layout, "ip", "route", "add", *way)().status == 0
+    joined.project.patch_spec("router", "edge", {"snat": False})
+    try:
+        asked = joined.guests.ask("red", f"timeout 2 wget -q -O - http://{WORLD}/")
+        eventually(asked, joined.red, what="the world, untranslated", timeout_s=15)
+        joined.project.patch_spec("router", "edge", {"snat": True})
+        eventually(asked, own, what="the world, translated again", timeout_s=15)
+    finally:
+        joined.project.patch_spec("router", "edge", {"snat": True})
+        outside(joined.cloud.layout, "ip", "route", "del", *way)()
 
 
 def test_a_router_that_is_disabled_forwards_nothing_until_it_is_enabled(joined: Joined) -> None:
@@ -94,7 +151,7 @@ def test_a_network_that_is_taken_away_is_cut_off_and_comes_back(joined: Joined) 
     joined.project.patch_spec("router", "edge", {"subnets": ["red-v4"]})
     eventually_not(ping, what="a network that the router does not join", timeout_s=15)
     joined.expect_world("red")
-    joined.project.patch_spec("router", "edge", {"subnets": ["red-v4", "blue-v4"]})
+    joined.project.patch_spec("router", "edge", {"subnets": SUBNETS})
     eventually(ping, what="red reaches blue again", timeout_s=15)
 
 

@@ -95,6 +95,37 @@ def test_a_rule_that_is_added_acts_on_a_running_server(town: Town) -> None:
     eventually(town.ping(), what="ping from the outside", timeout_s=CHANGE_BOUND_S)
 
 
+@pytest.mark.parametrize(
+    ("rules", "passes", "refused"),
+    [
+        ([{"protocol": "ICMP", "icmpType": 8, "icmpCode": 0}], "ping", "page"),
+        (
+            [
+                {"protocol": "6"},
+                {"protocol": "ICMP", "icmpType": 13},
+                {"protocol": "ICMP", "icmpType": 8, "icmpCode": 1},
+            ],
+            "page",
+            "ping",
+        ),
+        ([{"protocol": "1"}, {"protocol": "47"}], "ping", "page"),
+    ],
+    ids=["a type and a code of ICMP", "a number beside other types and codes", "ICMP by its number"],
+)
+def test_a_rule_may_name_a_type_of_icmp_or_a_protocol_by_its_number(
+    town: Town, rules: list[dict[str, Any]], passes: str, refused: str
+) -> None:
+    town.regroup("front", "web")
+    town.allow(*({"direction": "Ingress", "remoteCIDR": EVERYBODY, **rule} for rule in rules))
+    asked = {
+        "ping": town.guests.ask("stranger", f"ping -c 1 -W 1 {town.of('front')}"),
+        "page": town.fetch("stranger", "front"),
+    }
+    eventually_not(asked[refused], what=f"{refused}, of which no rule speaks", timeout_s=CHANGE_BOUND_S)
+    eventually(asked[passes], what=f"{passes}, which a rule allows", timeout_s=CHANGE_BOUND_S)
+    assert asked[refused]().status, f"{refused} still"
+
+
 def test_a_rule_that_is_taken_away_cuts_the_connections_that_it_allowed(town: Town) -> None:
     town.regroup("front", "default", "web")
     town.allow(SSH, PING)
