@@ -105,6 +105,19 @@ async def test_nobody_gets_an_answer_to_what_somebody_else_asked_in_his_name(sce
     assert await listening.hears(SAID), "it came where it may"
 
 
+async def test_nobody_is_reached_by_what_a_neighbour_lets_in(scene: Scene) -> None:
+    """What is addressed to one guest and handed to another makes no way to the first, not even with a forged answer."""
+    forger, its = scene.forger, (scene.forger.address, 4000)
+    victim, friend = scene.socket("shut", 5000), scene.socket("friendly", 5000)
+    for _ in range(2):
+        forger.says(scene.guests["friendly"].mac, its, victim.socket.getsockname())
+        forger.says(scene.service_mac, victim.socket.getsockname(), its)
+        forger.says(scene.guests["shut"].mac, its, victim.socket.getsockname())
+        assert not await victim.hears(SAID)
+    forger.says(scene.guests["friendly"].mac, its, friend.socket.getsockname())
+    assert await friend.hears(SAID)
+
+
 async def test_what_it_asks_itself_is_answered_even_then(scene: Scene) -> None:
     forger = scene.forger
     victim, friend = scene.socket("shut", 5000), scene.socket("friendly", 53)

@@ -35,6 +35,7 @@ class GuardSet(StrEnum):
     NETWORK = "networks"
     POLICY = "policies"
     ZONE = "device_zone"
+    SAME_POLICY = "same_policy"
     SERVICE = "service"
     SERVING = "serving"
     CLIENT = "clients"

@@ -173,8 +173,8 @@ def test_rules_that_are_kept_are_those_of_ports_that_are_not_described() -> None
         policy = policy_name("network-1", groups)
         return {fact.set for fact in kept if isinstance(fact, GuardElement) and fact.device == policy}
 
-    assert sets_of((WEB.uid,)) == {GuardSet.POLICY, GuardSet.INGRESS_IPV4_PORT}
-    assert sets_of(("group-lone",)) == {GuardSet.POLICY, GuardSet.EGRESS_IPV4}
+    assert sets_of((WEB.uid,)) == {GuardSet.POLICY, GuardSet.SAME_POLICY, GuardSet.INGRESS_IPV4_PORT}
+    assert sets_of(("group-lone",)) == {GuardSet.POLICY, GuardSet.SAME_POLICY, GuardSet.EGRESS_IPV4}
 
 
 def test_only_ports_that_differ_are_touched() -> None:

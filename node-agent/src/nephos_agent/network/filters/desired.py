@@ -87,6 +87,7 @@ def policy_filters(network: HostNetwork, host: str, bridge: str) -> frozenset[Gu
     for each in guarded:
         united = _united(rules.get(uid, frozenset()) for uid in each)
         result |= {GuardElement(policies[each], name, rest) for name, rest in rule_elements(united, members)}
+        result.add(GuardElement(policies[each], GuardSet.SAME_POLICY))
     return frozenset(result)
 
 

@@ -146,6 +146,8 @@ def _flow_parts(element: GuardElement, numbering: Numbering) -> tuple[Any, Any]:
             return {"concat": [numbering.networks.number(device), rest[0]]}, None
         case GuardSet.MEMBER_IPV4 | GuardSet.MEMBER_IPV6:
             return {"concat": [numbering.networks.number(device), rest[0]]}, _policy_number(rest[1], numbering)
+        case GuardSet.SAME_POLICY:
+            return {"concat": [_policy_number(device, numbering)] * 2}, None
         case GuardSet.CLIENT:
             return {"concat": [numbering.devices.number(device), rest[0], _mac_number(rest[0])]}, None
         case name if name in _BY_DEVICE_NUMBER:
@@ -253,6 +255,11 @@ def _member(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
     return GuardElement(numbering.networks.name(zone), name, (str(ip_address(address)), policy))
 
 
+def _same_policy(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
+    _priority, mark = value["concat"]
+    return GuardElement(_policy_from_mark(mark, numbering), name)
+
+
 def _service(name: GuardSet, value: Any, numbering: Numbering) -> GuardElement:
     zone, mac = value["concat"]
     return GuardElement(numbering.networks.name(zone), name, (mac,))
@@ -334,6 +341,7 @@ _READERS: Final[dict[GuardSet, Callable[[GuardSet, Any, Numbering], GuardElement
     GuardSet.NETWORK: _by_name,
     GuardSet.POLICY: _policy,
     GuardSet.ZONE: _zone,
+    GuardSet.SAME_POLICY: _same_policy,
     GuardSet.SERVICE: _service,
     GuardSet.CLIENT: _client,
     GuardSet.MEMBER_IPV4: _member,
