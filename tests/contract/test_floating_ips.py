@@ -437,6 +437,22 @@ async def test_a_port_that_is_new_on_the_providers_bridge_meets_tenants_at_once(
         await cloud.carry(wide, floats)
 
 
+async def test_a_providers_bridge_that_judges_its_ports_is_asked_first(cloud: Cloud, internet: Outside) -> None:
+    host, wide = cloud.lab.one, cloud.router(gateway(cloud.lab.one))
+    await cloud.carry(wide)
+    spanning_tree = ("ip", "link", "set", "dev", PROVIDER_BRIDGE, "type", "bridge", "forward_delay", "200", "stp_state")
+    for state, is_asked_first in (("1", True), ("0", False)):
+        host.in_host(*spanning_tree, state)
+        await host.driver._sweep()
+        assert PUBLIC in host.changed
+        await cloud.carry(wide)
+        host.changed.clear()
+        assert host.in_host("nft", "list", "table", "netdev", network_names(PUBLIC, "nephos").uplink_outer).count(
+            "hook ingress"
+        ) == (1 if is_asked_first else 2)
+        await eventually(partial(cloud.guests["a"].pings, FAR_AWAY), 30)
+
+
 async def test_a_host_with_an_address_on_the_providers_bridge_meets_floating_ips_too(
     cloud: Cloud, internet: Outside
 ) -> None:

@@ -80,6 +80,23 @@ async def test_an_agent_that_died_before_the_restart_has_a_successor_who_asks_fo
     assert services.restarted == ONCE
 
 
+async def test_a_libvirtd_that_was_restarted_is_not_restarted_for_the_same_start_again(folder: Path) -> None:
+    note_start(folder, "one", at_s=999)
+    services, now = Services(), [500.0]
+    cut_starts = CutStarts(folder, services, clock=lambda: now[0])
+    await cut_starts.undo("one")
+    (folder / "driver.pid").write_text("18")
+    for now[0] in (600.0, 700.0):
+        await cut_starts.undo("one")
+    assert services.restarted == ONCE
+
+
+async def test_a_start_that_libvirtd_has_not_noted_yet_is_left_to_it(folder: Path) -> None:
+    services = Services()
+    await CutStarts(folder, services).undo("one")
+    assert services.restarted == []
+
+
 async def test_starts_that_were_cut_off_together_share_a_restart(folder: Path) -> None:
     services, starts = Services(), [note_start(folder, name, at_s=999) for name in ("one", "two", "three")]
     cut_starts = CutStarts(folder, services)
@@ -89,6 +106,7 @@ async def test_starts_that_were_cut_off_together_share_a_restart(folder: Path) -
 
 
 async def test_a_restart_is_followed_by_another_only_after_a_while(folder: Path) -> None:
+    note_start(folder, "one", at_s=999)
     services, now = Services(), [500.0]
     cut_starts = CutStarts(folder, services, clock=lambda: now[0])
     for now[0] in (500.0, 529.0, 531.0):

@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 STATE_FOLDER: Final = Path("/run/libvirt/qemu")
 """Where libvirtd keeps the status of running domains."""
 _DAEMON: Final = "driver.pid"  # libvirtd writes it when it starts, before it reads any status
+_REMOVED: Final = ".cut-off"  # libvirtd reads files in .xml alone
 _SERVICES: Final = ("libvirtd", "virtqemud")  # a host runs one of the two
 _PAUSE_S: Final = 30.0  # as long as libvirtd waits before it says that a domain is busy
 
@@ -53,17 +54,13 @@ def is_stuck(handle: libvirt.virDomain, error: libvirt.libvirtError) -> bool:
 def is_cut_off(status: Path, daemon: Path) -> bool:
     """Tell whether the start in the status file has no process, and was noted by an earlier libvirtd than ``daemon``'s.
 
-    No file is the same: it was removed, and libvirtd was not restarted. A start of today's libvirtd that takes long
-    (a disk that hangs) is its own to end.
+    A start of today's libvirtd that takes long (a disk that hangs), noted yet or not, is its own to end.
     """
     try:
         started_ns = daemon.stat().st_mtime_ns
-    except FileNotFoundError:
-        return False  # libvirtd has ended meanwhile; its successor is asked anew
-    try:
         text, noted_ns = status.read_text(), status.stat().st_mtime_ns
     except FileNotFoundError:
-        return True
+        return False  # nothing is noted; or libvirtd has ended meanwhile, and its successor is asked anew
     pid = ET.fromstring(text).get("pid", "0")  # noqa: S314  # why: libvirt's own file
     return pid == "0" and noted_ns < started_ns
 
@@ -80,8 +77,8 @@ class CutStarts:
         self._restarted_at = -math.inf
 
     async def undo(self, domain_name: str) -> None:
-        """Remove the start's file and restart libvirtd; nothing where libvirtd is still at work on it."""
-        if not self._remove(domain_name):
+        """Put the start's file aside and restart libvirtd; nothing where libvirtd is still at work on it."""
+        if not self._is_restart_due(domain_name):
             return
         async with self._lock:
             if self._clock() - self._restarted_at < _PAUSE_S:
@@ -91,9 +88,16 @@ class CutStarts:
             for service in _SERVICES:
                 await self._services.restart(service)
 
-    def _remove(self, domain_name: str) -> bool:
-        status = self._folder / f"{domain_name}.xml"
-        if not is_cut_off(status, self._folder / _DAEMON):
+    def _is_restart_due(self, domain_name: str) -> bool:
+        """Take a start that was cut off out of libvirtd's sight; tell whether no libvirtd has started since one was."""
+        status, daemon = self._folder / f"{domain_name}.xml", self._folder / _DAEMON
+        removed = status.with_suffix(_REMOVED)
+        if is_cut_off(status, daemon):
+            status.rename(removed)
+        try:
+            is_due = removed.stat().st_ctime_ns > daemon.stat().st_mtime_ns
+        except FileNotFoundError:
             return False
-        status.unlink(missing_ok=True)
-        return True
+        if not is_due:
+            removed.unlink()
+        return is_due

@@ -46,6 +46,8 @@ _VXLAN_LOCAL: Final = 4
 _VXLAN_LOCAL6: Final = 17
 _BRIDGE_CALLS: Final = (36, 37)
 """IFLA_BR_NF_CALL_IPTABLES and …_IP6TABLES."""
+_BRIDGE_JUDGES: Final = (5, 7)
+"""IFLA_BR_STP_STATE and …_VLAN_FILTERING."""
 _BRPORT_LEARNING: Final = 8
 _BRPORT_UNICAST_FLOOD: Final = 9
 _BRPORT_NEIGH_SUPPRESS: Final = 32
@@ -96,6 +98,8 @@ class Link:
     is_promiscuous: bool = False
     calls_netfilter: bool = False
     """Of a bridge: netfilter's hooks for IPv4 and IPv6 see what it forwards."""
+    judges_ports: bool = False
+    """Of a bridge: by spanning tree or VLAN it takes from a port more, less or other than comes in there."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def read_link(payload: memoryview) -> Link:
         vlan_id=_number(data.get(_VLAN_ID)) if kind == "vlan" else None,
         is_promiscuous=bool(flags & IFF_PROMISC),
         calls_netfilter=kind == "bridge" and all(map(_number, map(data.get, _BRIDGE_CALLS))),
+        judges_ports=kind == "bridge" and any(map(_number, map(data.get, _BRIDGE_JUDGES))),
     )
 
 

@@ -91,9 +91,14 @@ class Uplinks:
         return frozenset(chain["name"] for chain in listed if chain.get("table") == table)
 
     def _other_ports(self, provider: Link) -> dict[int, str]:
-        """Return the names of the provider's bridge's ports that are no uplinks, by index."""
-        ports = (link for link in self._host.all() if link.master == provider.index)
-        return {link.index: link.name for link in ports if not read_mark(link.alias)}
+        """Return the names of the provider's bridge's ports, by index, at which frames for tenants can be met.
+
+        Not its uplinks; nor where it is for the bridge to say first what it takes in.
+        """
+        if provider.judges_ports:
+            return {}
+        ports = (link for link in self._host.all() if link.master == provider.index and not read_mark(link.alias))
+        return {link.index: link.name for link in ports if not (link.port_flags and link.port_flags.locked)}
 
     def _make_cable(self, fact: Uplink, provider: Link) -> None:
         name = self._outer(fact.network_uid)

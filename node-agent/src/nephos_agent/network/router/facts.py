@@ -33,6 +33,8 @@ class NatSet(StrEnum):
     OUTSIDE = "outside"
     HELD = "held"
     HELD_IPV6 = "held_ipv6"
+    OWN_MAC = "own_mac"
+    OWN_MAC_IPV6 = "own_mac_ipv6"
 
 
 FLOATING_SETS: Final = frozenset({NatSet.FLOATING_IN, NatSet.FLOATING_OUT})

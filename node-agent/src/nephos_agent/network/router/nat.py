@@ -14,7 +14,10 @@ FAMILIES: Final = ("ip", "ip6", "arp")
 """Each has a table."""
 TABLE: Final = "nephos"
 _INTERVALS: Final = frozenset({NatSet.INSIDE, NatSet.KNOWN, NatSet.KNOWN_IPV6, NatSet.TRANSLATED}) | BY_DEVICE
-_FAMILY: Final = {NatSet.KNOWN_IPV6: "ip6", NatSet.BEHIND_IPV6: "ip6", NatSet.HELD_IPV6: "ip6", NatSet.HELD: "arp"}
+_FAMILY: Final = {
+    **dict.fromkeys((NatSet.KNOWN_IPV6, NatSet.BEHIND_IPV6, NatSet.HELD_IPV6, NatSet.OWN_MAC_IPV6), "ip6"),
+    **dict.fromkeys((NatSet.HELD, NatSet.OWN_MAC), "arp"),
+}
 _YIELDED: Final = {"arp": "yielded", "ip6": "yielded_ipv6"}
 """Sets of addresses that another host announced, by family; the kernel fills them."""
 
