@@ -37,6 +37,7 @@ from contract.router_lab import (
 )
 from contract.waiting import eventually
 from nephos_agent.network.linux.abilities import probe
+from nephos_agent.network.linux.announce import arp_frame, packet_socket
 from nephos_agent.network.memory import MemoryNetwork
 from nephos_agent.network.model import (
     HostSecurityGroup,
@@ -280,6 +281,17 @@ async def test_who_has_the_gateways_address_takes_it_back_from_who_announced_it_
     assert not one.changed
 
 
+async def test_a_gateway_that_hears_itself_goes_on_speaking(cloud: Cloud, internet: Outside) -> None:
+    await cloud.carry(cloud.router(gateway(cloud.lab.one)))
+    own, other = (outside_mac("router-1", PUBLIC, host.name) for host in (cloud.lab.one, cloud.lab.two))
+    for mac, is_speaking in ((own, True), (other, False)):
+        echo = arp_frame(1, mac, ROUTER_ADDRESS, "00:00:00:00:00:00", ROUTER_ADDRESS)
+        with inside(internet.namespace, lambda: packet_socket("br-pub")) as wire:
+            wire.send(echo)
+        await internet.run("ip", "neigh", "flush", "dev", "br-pub")
+        assert await internet.pings(ROUTER_ADDRESS) == is_speaking
+
+
 @pytest.mark.parametrize("name", ["c", "d"])
 async def test_a_flow_goes_on_when_the_gateway_moves(cloud: Cloud, internet: Outside, name: str) -> None:
     await cloud.carry(cloud.router(gateway(cloud.lab.one)))
@@ -447,9 +459,8 @@ async def test_a_providers_bridge_that_judges_its_ports_is_asked_first(cloud: Cl
         assert PUBLIC in host.changed
         await cloud.carry(wide)
         host.changed.clear()
-        assert host.in_host("nft", "list", "table", "netdev", network_names(PUBLIC, "nephos").uplink_outer).count(
-            "hook ingress"
-        ) == (1 if is_asked_first else 2)
+        tables = host.in_host("nft", "list", "table", "netdev", network_names(PUBLIC, "nephos").uplink_outer)
+        assert tables.count("hook ingress") == (2 if is_asked_first else 3), "the uplink, the bridge, and its port"
         await eventually(partial(cloud.guests["a"].pings, FAR_AWAY), 30)
 
 

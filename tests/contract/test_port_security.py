@@ -40,6 +40,9 @@ async def test_a_port_may_use_the_addresses_that_its_pairs_name(guests: Guests) 
     assert await guests.a.pings("10.10.0.12", "-I", "10.10.0.100"), "a single address is a member of the port's groups"
     assert not await guests.a.pings("10.10.0.12", "-I", "10.99.3.4"), "a whole network is not"
     assert await guests.b.pings("10.99.3.4")
+    await guests.set_rules(*EVERYTHING_OUT, SecurityRule(IN, V4, ICMP, 8))
+    await guests.set_port(replace(a, address_pairs=pairs, security_groups=("web",)))
+    assert await guests.b.pings("10.99.3.4"), "by a rule that names the question alone"
     await guests.set_port(a)
     assert not await guests.b.pings("10.99.3.4")
 
