@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -87,6 +88,19 @@ def test_the_kernel_gives_back_the_elements_that_it_took() -> None:
         return guard.read_elements(nft.run("list ruleset"), Numbering())
 
     assert in_new_namespace(work) == elements()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+def test_two_threads_read_their_namespaces_at_the_same_time() -> None:
+    """The library cannot; it would end the process."""
+
+    def work(nft: Nftables) -> int:
+        nft.run(guard.skeleton())
+        return sum(len(nft.run(f"list table bridge {guard.TABLE}")["nftables"]) for _ in range(30))
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: in_new_namespace(work), range(2))
+    assert one == two > 0
 
 
 @needs_root

@@ -1,15 +1,18 @@
 """A typed binding of libnftables' few functions (libnftables(3)): commands in, JSON out, nothing forked.
 
-A context talks to the network namespace of the thread that makes it. Calls block and are not thread-safe.
+A context talks to the network namespace of the thread that makes it. Calls block, and a process has one under way at a
+time: the library is not thread-safe, whatever the context (it takes the type of a concatenation apart by strtok(3)).
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from functools import cache
 from typing import Any, Final
 
+_ONE_AT_A_TIME: Final = threading.Lock()
 _SONAME: Final = "libnftables.so.1"
 _OUTPUT_JSON: Final = 1 << 4
 _OUTPUT_NUMERIC_PROTOCOLS: Final = 1 << 7
@@ -57,7 +60,8 @@ class Nftables:
 
     def __init__(self) -> None:
         self._library = _library()
-        self._context: int | None = self._library.nft_ctx_new(0)
+        with _ONE_AT_A_TIME:
+            self._context: int | None = self._library.nft_ctx_new(0)
         if not self._context:
             raise MemoryError("nft_ctx_new")
         self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON | _OUTPUT_NUMERIC_PROTOCOLS)
@@ -69,9 +73,10 @@ class Nftables:
 
         Raises ``NftablesError``.
         """
-        code = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
-        output: bytes = self._library.nft_ctx_get_output_buffer(self._context) or b""
-        error: bytes = self._library.nft_ctx_get_error_buffer(self._context) or b""
+        with _ONE_AT_A_TIME:
+            code = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+            output: bytes = self._library.nft_ctx_get_output_buffer(self._context) or b""
+            error: bytes = self._library.nft_ctx_get_error_buffer(self._context) or b""
         if code != 0:
             raise NftablesError(error.decode(errors="replace").strip())
         parsed: dict[str, Any] = json.loads(output) if output.strip() else {"nftables": []}
@@ -80,5 +85,6 @@ class Nftables:
     def close(self) -> None:
         """Free the context."""
         if self._context:
-            self._library.nft_ctx_free(self._context)
+            with _ONE_AT_A_TIME:
+                self._library.nft_ctx_free(self._context)
             self._context = None
