@@ -90,7 +90,7 @@ def test_the_kernel_gives_back_the_elements_that_it_took() -> None:
     assert in_new_namespace(work) == elements()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes a network namespace")
+@needs_root
 def test_two_threads_read_their_namespaces_at_the_same_time() -> None:
     """The library cannot; it would end the process."""
 
