@@ -23,12 +23,16 @@ ip -6 neigh show nud permanent
 ip route show table all
 ip -6 route show table all
 ip rule show
-nft -s list ruleset | sed "/set \\(flows\\|storm\\) {/,/}/d"
+nft -s list ruleset | sed "/set \\(flows\\|storm\\|tenants\\) {/,/}/d"
 cd /proc/sys/net
 grep -s . bridge/* ipv4/icmp_errors* ipv[46]/conf/*/*forwarding ipv4/conf/*/*_filter ipv[46]/conf/*/proxy_*
 grep -s . ipv4/conf/*/arp_* ipv[46]/conf/*/*_redirects ipv6/conf/*/accept_* ipv6/conf/*/disable_ipv6
 """
-_NAMES = re.compile(r"@[a-z0-9]+|\b0x[0-9a-f]{8}\b|\b[0-9]+(?= \. [0-9a-f:.]+ :)|^[0-9]+: |elements = {", re.MULTILINE)
+_NAMES = re.compile(
+    r"@[a-z0-9]+|\b0x[0-9a-f]{8}\b|(?<![0-9a-f:])[0-9a-f]{1,4}:0(?![0-9a-f:])"
+    r"|\b[0-9]+(?= \. [0-9a-f:.]+ :)|^[0-9]+: |elements = {",
+    re.MULTILINE,
+)
 """By which numbers the filters and the kernel know things."""
 _OWN = re.compile(r"33:33:|[0-9a-f:]+ dev \S+ master \S+ permanent")
 """MACs that ports of bridges have themselves."""
