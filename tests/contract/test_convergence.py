@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,7 @@ async def test_a_host_at_rest_is_woken_by_nobody_and_writes_nothing(
         return heard[-1]
 
     monkeypatch.setattr(worker.events, "said", said)
+    await eventually(partial(_is_quiet, heard))
     monkeypatch.setattr(Path, "write_text", lambda path, _text: written.append(path))
     traffic = (
         guests["a"].run("ping", "-i0.02", "-c50", "10.10.0.13"),
@@ -155,13 +158,32 @@ async def test_a_host_at_rest_is_woken_by_nobody_and_writes_nothing(
     for code, output in [answer for answer in await asyncio.gather(*traffic) if answer is not None]:
         assert code == 0, output
     assert len(host.in_host("bridge", "fdb", "show", "br", "br-ex", "dynamic").splitlines()) > 100
-    assert heard == []
+    assert len(heard) < 3, "a sweep may be due"
+    assert _is_nothing(heard)
 
     await host.driver._sweep()
     await host.driver._run(worker.judge)
     assert written == []
-    assert all(not (each.links or each.facts or each.sysctls) for place in heard for each in place.values())
+    assert _is_nothing(heard)
     assert host.changed == []
+
+
+def _is_nothing(heard: list[dict[str, Said]]) -> bool:
+    """Tell whether nothing was said but how devices are ports of bridges, as a sweep makes the kernel repeat."""
+    return not any(each.links or each.facts or each.sysctls for said in heard for each in said.values())
+
+
+async def _is_quiet(heard: list[dict[str, Said]]) -> bool:
+    """Tell whether nothing is said for a second: as late the kernel may tell of links that were changed before."""
+    heard.clear()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await eventually(partial(_is_any, heard))
+    return not heard
+
+
+async def _is_any(heard: list[dict[str, Said]]) -> bool:
+    return bool(heard)
 
 
 def _speak_with_many_macs() -> None:
