@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from nephos_agent.host_network import host_network, remote_groups, routed_members
 from nephos_agent.host_router import carried
 from nephos_agent.network.desired import HostContext, facts
 from nephos_agent.network.facts import Fact, Tap
@@ -75,12 +74,9 @@ def _described(view: View, needed: Reach, uid: str, host: str) -> HostNetwork | 
     network = view.network(uid)
     if network is None:
         return None
-    ports = view.host_ports(uid)
-    here = [port for port in ports if port.host == host]
+    here = [port for port in view.host_ports(uid) if port.host == host]
     groups = view.groups({group for port in here for group in port.security_groups})
-    beyond = (port for joined in needed.joined_with(uid) for port in view.host_ports(joined))
-    members = routed_members(beyond, remote_groups(groups))
-    return host_network(network, ports, groups, members, serves_guests=bool(here))
+    return view.describe(network, groups, needed.joined_with(uid), serves_guests=bool(here))
 
 
 def _router_facts(view: View, uid: str, context: HostContext) -> frozenset[RouterFact]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_network
 from typing import Final
 
 from nephos_agent.network.desired import HostContext, facts
@@ -37,7 +36,7 @@ from nephos_agent.network.router.facts import (
     Transit,
 )
 from nephos_agent.network.router.names import inner_name
-from nephos_agent.path.view import contains
+from nephos_agent.path.view import contains, prefix_length
 
 _ATTACHED: Final = frozenset({GuardSet.ROLE, GuardSet.MARK, GuardSet.ZONE})
 _ASKED: Final = frozenset({GuardSet.SHARED_IPV4, GuardSet.SHARED_ND_TARGET})
@@ -194,7 +193,7 @@ def routes(router: HostRouter, address: str, context: HostContext) -> frozenset[
     found = router_facts(router, context)
     links = [each.address for each in found if isinstance(each, Address) and contains(each.address, address)]
     nearest = _nearest(found, MAIN_TABLE, address)
-    is_on_link = nearest is None or any(_length(link) >= _length(nearest.destination) for link in links)
+    is_on_link = nearest is None or any(prefix_length(link) >= prefix_length(nearest.destination) for link in links)
     return frozenset() if nearest is None or is_on_link else frozenset({nearest})
 
 
@@ -209,11 +208,7 @@ def floating_routes(router: HostRouter, address: str, context: HostContext) -> f
 def _nearest(found: frozenset[RouterFact], table: int, address: str) -> Route | None:
     routes = (fact for fact in found if isinstance(fact, Route) and fact.table == table)
     matching = (fact for fact in routes if contains(fact.destination, address))
-    return max(matching, key=lambda fact: _length(fact.destination), default=None)
-
-
-def _length(cidr: str) -> int:
-    return ip_network(cidr, strict=False).prefixlen
+    return max(matching, key=lambda fact: prefix_length(fact.destination), default=None)
 
 
 def transit(router: HostRouter, context: HostContext) -> frozenset[RouterFact]:

@@ -22,6 +22,11 @@ def come_from_outside(trail: Trail) -> None:
         trail.stop(Stage.UPLINK, None, f"{trail.target} is no FloatingIP, and no address that the outside can reach")
 
 
+def router_name(router: Router) -> str:
+    """Return what the router is called, for people."""
+    return f"Router {router.metadata.namespace}/{router.metadata.name}"
+
+
 def leave(trail: Trail, place: Place, *, is_neighbour: bool) -> None:
     """Go on from a host's bridge of the provider's network: to a neighbour there, or to the provider's router."""
     if is_neighbour and (floating := trail.view.floating_ip_at(trail.target)):
@@ -70,7 +75,7 @@ def _come_in_routed(trail: Trail, place: Place) -> bool:
     if outside is None:
         return False
     trail.cross(None, outside)
-    name = f"Router {router.metadata.namespace}/{router.metadata.name}"
+    name = router_name(router)
     if not router.spec.enabled:
         trail.stop(Stage.ROUTER, there.host, f"{name} is switched off (spec.enabled)")
     elif is_inside(trail.view.host_router(router, there.host), trail.source):

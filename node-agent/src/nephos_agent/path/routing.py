@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
 
 from nephos_agent.network.addresses import is_ipv6
 from nephos_agent.network.router.facts import RouterFact
 from nephos_agent.path import needs
 from nephos_agent.path.model import Stage
 from nephos_agent.path.needs import Place
-from nephos_agent.path.outside import beyond, leave, translate_in
+from nephos_agent.path.outside import beyond, leave, router_name, translate_in
 from nephos_agent.path.sources import is_taken
 from nephos_agent.path.trail import Trail
-from nephos_agent.path.view import contains
+from nephos_agent.path.view import contains, prefix_length
 from nephos_api.resources import FloatingIP, Router
 from nephos_api.resources.network import HostRoute
 from nephos_api.resources.router import ExternalGateway, RouterLeg
@@ -21,7 +20,7 @@ from nephos_api.resources.router import ExternalGateway, RouterLeg
 
 def route(trail: Trail, router: Router, place: Place) -> None:
     """Enter the router on this host, and go where it sends the packet."""
-    name, external = _name(router), router.status.external
+    name, external = router_name(router), router.status.external
     if not router.spec.enabled:
         trail.stop(Stage.ROUTER, place.host, f"{name} is switched off (spec.enabled)")
     elif not is_taken(trail.view.host_router(router, place.host), place.network.uid, trail.source):
@@ -41,10 +40,6 @@ def route(trail: Trail, router: Router, place: Place) -> None:
         _go_out(trail, router, place, external)
 
 
-def _name(router: Router) -> str:
-    return f"Router {router.metadata.namespace}/{router.metadata.name}"
-
-
 def _enter(
     trail: Trail,
     router: Router,
@@ -58,7 +53,7 @@ def _enter(
     entering = needs.leg_entries(host_router, networks, place.context)
     inside = needs.routed(host_router, networks, place.context)
     inside |= needs.taken(host_router, place.network.uid, trail.source, place.context)
-    trail.go(Stage.ROUTER, place.host, f"{_name(router)} {because}", entering, router.uid, inside | way)
+    trail.go(Stage.ROUTER, place.host, f"{router_name(router)} {because}", entering, router.uid, inside | way)
 
 
 def _go_on_inside(trail: Trail, router: Router, place: Place, leg: RouterLeg, next_hop: str, because: str) -> None:
@@ -93,11 +88,7 @@ def _inward(router: Router, target: str) -> tuple[RouterLeg, str, str] | None:
 
 def _extra_route(router: Router, target: str) -> HostRoute | None:
     matching = [extra for extra in router.spec.routes if contains(extra.destination, target)]
-    return max(matching, key=lambda extra: _length(extra.destination), default=None)
-
-
-def _length(cidr: str) -> int:
-    return ip_network(cidr, strict=False).prefixlen
+    return max(matching, key=lambda extra: prefix_length(extra.destination), default=None)
 
 
 def _floating_ip_on(trail: Trail, router: Router, host: str) -> FloatingIP | None:
@@ -135,7 +126,7 @@ def _go_out(trail: Trail, router: Router, place: Place, external: ExternalGatewa
     The user's routes come before the table of floating addresses; from other hosts than the gateway they lead to it.
     """
     extra, is_gateway = _extra_route(router, trail.target), router.status.gateway_host == place.host
-    is_by_extra = extra is not None and _length(extra.destination) > 0
+    is_by_extra = extra is not None and prefix_length(extra.destination) > 0
     own = _own_floating_ip(trail, place.host) if is_gateway or not is_by_extra else None
     to = frozenset({external.network_uid}) if own or is_gateway else frozenset()
     host_router = trail.view.host_router(router, place.host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 
@@ -55,10 +55,13 @@ class View:
         return holder or self._port_that_may_use(network_uid, address, near)
 
     def _port_that_may_use(self, network_uid: str, address: str, near: str) -> Port | None:
-        network = self.host_network(network_uid)
-        subnets = network.subnets if network else ()
+        known = self._networks.get(network_uid)
+        subnets = known.status.subnets if known else []
         taken = {each for subnet in subnets for each in (subnet.gateway, subnet.service_address)}
-        if network is None or address in taken or not any(contains(subnet.cidr, address) for subnet in subnets):
+        if address in taken or not any(contains(subnet.cidr, address) for subnet in subnets):
+            return None
+        network = self.host_network(network_uid)
+        if network is None:
             return None
         enabled = [port for port in network.ports if port.is_enabled]
         found = [port for port in enabled if _pair_of(port, address)]
@@ -75,6 +78,10 @@ class View:
         """Return the Ports that have the address, at most one of each network."""
         found = (self.port_with(uid, address) for uid in self._networks)
         return tuple(port for port in found if port)
+
+    @cached_property
+    def _host_groups(self) -> dict[str, HostSecurityGroup]:
+        return {uid: host_security_group(group) for uid, group in self._groups.items()}
 
     @cached_property
     def _host_ports(self) -> dict[str, list[HostPort]]:
@@ -104,12 +111,21 @@ class View:
 
     def _describe(self, network: Network) -> HostNetwork | None:
         uid = network.uid
-        groups = [host_security_group(group) for group in self._groups.values()]
         joined = {leg.network_uid for router in self._routers_of(uid) for leg in router.status.legs} - {uid}
-        beyond = [port for each in joined for port in self._host_ports.get(each, ())]
-        return host_network(
-            network, self._host_ports.get(uid, ()), groups, routed_members(beyond, remote_groups(groups))
-        )
+        return self.describe(network, tuple(self._host_groups.values()), joined)
+
+    def describe(
+        self,
+        network: Network,
+        groups: Collection[HostSecurityGroup],
+        joined: Iterable[str],
+        *,
+        serves_guests: bool = True,
+    ) -> HostNetwork | None:
+        """Return the network as a host sees it that knows these groups; ``joined`` are networks behind its routers."""
+        beyond = (port for uid in joined for port in self.host_ports(uid))
+        members = routed_members(beyond, remote_groups(groups))
+        return host_network(network, self.host_ports(network.uid), groups, members, serves_guests=serves_guests)
 
     def host_router(self, router: Router, host: str) -> HostRouter:
         """Return the router as that host carries it."""
@@ -131,12 +147,12 @@ class View:
         rule = self._rules[network_uid].allowing(port, direction, packet)
         if rule is None:
             return None
-        group = next((uid for uid in port.security_groups if rule in host_security_group(self._groups[uid]).rules), "")
+        group = next((uid for uid in port.security_groups if rule in self._host_groups[uid].rules), "")
         return f"a rule of SecurityGroup {self.group_name(group)} allows it"
 
     def groups(self, uids: Iterable[str]) -> tuple[HostSecurityGroup, ...]:
         """Return the groups that there are among those."""
-        return tuple(host_security_group(self._groups[uid]) for uid in sorted(uids) if uid in self._groups)
+        return tuple(self._host_groups[uid] for uid in sorted(uids) if uid in self._host_groups)
 
     def group_names(self, uids: Iterable[str]) -> str:
         """Return the names of groups, for people."""
@@ -205,6 +221,11 @@ def has(port: HostPort, address: str) -> bool:
 
 def _pair_of(port: HostPort, address: str) -> AddressPair | None:
     return next((pair for pair in port.address_pairs if contains(pair.address, address)), None)
+
+
+def prefix_length(cidr: str) -> int:
+    """Return how many bits of an address the network is about."""
+    return ip_network(cidr, strict=False).prefixlen
 
 
 def contains(cidr: str, address: str) -> bool:

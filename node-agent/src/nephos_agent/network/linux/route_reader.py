@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Final
@@ -66,25 +66,22 @@ class RouteReader:
         """Close the socket."""
         self._socket.close()
 
-    def routes(self, names: Mapping[int, str]) -> frozenset[Route]:
-        """Return the routes that an agent made; ``names`` are those of the devices, by index."""
-        return frozenset(found.route for found in self._found(names) if found.is_ours and found.route.device)
+    def routes(self, names: Mapping[int, str]) -> tuple[frozenset[Route], frozenset[tuple[str, str]]]:
+        """Return the routes that an agent made, and what is behind the devices by their addresses: names and CIDRs.
 
-    def connected(self, names: Mapping[int, str]) -> frozenset[tuple[str, str]]:
-        """Return what is behind the devices by their addresses: names and CIDRs."""
-        return frozenset(
-            (found.route.device, found.route.destination) for found in self._found(names) if found.is_connected
+        ``names`` are those of the devices, by index.
+        """
+        dumped = self._socket.dump(RTM_GETROUTE, _RTMSG.pack(*[0] * 9))
+        found = [each for kind, payload in dumped if kind == RTM_NEWROUTE and (each := read_route(payload, names))]
+        return (
+            frozenset(each.route for each in found if each.is_ours and each.route.device),
+            frozenset((each.route.device, each.route.destination) for each in found if each.is_connected),
         )
 
     def rules(self) -> frozenset[RoutingRule]:
         """Return the rules for IPv4 that are not the kernel's own."""
         dumped = self._socket.dump(RTM_GETRULE, _RTMSG.pack(socket.AF_INET, *[0] * 8))
         return frozenset(rule for kind, payload in dumped if kind == RTM_NEWRULE and (rule := read_rule(payload)))
-
-    def _found(self, names: Mapping[int, str]) -> Iterator[FoundRoute]:
-        for kind, payload in self._socket.dump(RTM_GETROUTE, _RTMSG.pack(*[0] * 9)):
-            if kind == RTM_NEWROUTE and (found := read_route(payload, names)):
-                yield found
 
 
 def read_route(payload: memoryview, names: Mapping[int, str]) -> FoundRoute | None:

@@ -78,9 +78,10 @@ class RouterObserver:
                 facts |= self._leg(router_uid, link, mark)
             elif mark.kind == TRANSIT_KIND and self._is_device(mark):
                 facts.add(Transit(link.name, link.vni or 0, link.local or "", link.mac, link.mtu, intact=link.is_up))
-        facts |= _addresses(space, names)
+        routes, connected = space.ways.routes(names)
+        facts |= routes
+        facts |= _addresses(space, names, connected)
         facts |= _entries(space, names)
-        facts |= space.ways.routes(names)
         facts |= space.ways.rules()
         facts |= space.translations()
         return facts
@@ -104,10 +105,9 @@ def _entries(space: Space, names: Mapping[int, str]) -> set[RouterFact]:
     return {fact for entry in entries if (fact := fact_of(entry, names[entry.index]))}
 
 
-def _addresses(space: Space, names: Mapping[int, str]) -> set[RouterFact]:
+def _addresses(space: Space, names: Mapping[int, str], connected: frozenset[tuple[str, str]]) -> set[RouterFact]:
     """Return the addresses of the devices by which is reached what they say is there."""
     found = {(name, address) for index, name in names.items() for address in space.links.addresses(index)}
-    connected = space.ways.connected(names)
     return {
         Address(name, address)
         for name, address in found

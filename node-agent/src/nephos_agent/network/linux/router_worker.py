@@ -204,6 +204,7 @@ class RouterWorker:
         self._pictures.pop(router_uid, None)
         self._described.pop(router_uid, None)
         self._planned_at.pop(router_uid, None)
+        self._commits_seen.pop(router_uid, None)
         self._asked_for.pop(router_uid, None)
         self._untold.pop(router_uid, None)
         self.uids = frozenset(self._pictures)
@@ -237,14 +238,14 @@ class RouterWorker:
         picture, commits = self._pictures[router_uid], self._routers.commits(router_uid)
         seen = self._commits_seen.get(router_uid, commits) + said.commits
         self._commits_seen[router_uid] = commits
-        devices = picture.devices()
+        down = {link.name for link in said.last_links() if not link.is_up}
         return (
             said.is_lost
             or seen > commits
             or any(picture.get(key) != fact for key, fact in said.facts.items())
             or bool(said.severed and said.severed & picture.connected())
-            or any(not link.is_up for link in said.last_links() if link.name in devices)
-            or bool(sysctls.differing(_sysctls(devices, forwards=picture.forwards()), said.sysctls))
+            or bool(down and down & picture.devices())
+            or bool(said.sysctls and sysctls.differing(_sysctls(picture), said.sysctls))
         )
 
     def claim(self, router_uid: str) -> None:
@@ -310,8 +311,9 @@ class RouterWorker:
     def _tell(self, router_uid: str, gateway: RouterGateway, addresses: Iterable[str]) -> None:
         """Announce those of the addresses, with prefix lengths, that are here."""
         device = inner_name(gateway.network_uid, is_outside=True)
-        own = self._pictures.get(router_uid, RouterPicture()).own_facts()
-        told = sorted(address.split("/")[0] for address in addresses if Address(device, address) in own)
+        picture = self._pictures.get(router_uid, RouterPicture())
+        facts = [Address(device, address) for address in addresses]
+        told = sorted(fact.address.split("/")[0] for fact in facts if picture.get(fact.key) == fact)
         if told:
             mac = outside_mac(router_uid, gateway.network_uid, self._context.host)
             self._routers.announce(router_uid, device, mac, told)
@@ -336,9 +338,10 @@ class RouterWorker:
         return bool(is_there and link and link.port_flags == SERVICE_PORT and link.mtu == leg.mtu)
 
 
-def _sysctls(devices: Iterable[str], *, forwards: bool) -> dict[str, str]:
-    """Return what a router with those interfaces relies on."""
+def _sysctls(picture: RouterPicture) -> dict[str, str]:
+    """Return what the router relies on, with the interfaces that it has."""
+    forwards = picture.forwards()
     values = {**sysctls.ROUTER, **sysctls.forwarding("all", forwards=forwards)}
-    for device in devices:
+    for device in picture.devices():
         values |= sysctls.of_router_device(device) | sysctls.forwarding(device, forwards=forwards)
     return values

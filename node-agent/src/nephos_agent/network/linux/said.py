@@ -38,7 +38,6 @@ from nephos_agent.network.router.facts import Address, RouterFact
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
 _IFLA_IFNAME: Final = 3
-_IFLA_MASTER: Final = 10
 _IFLA_CARRIER: Final = 33
 _IFADDRMSG: Final = struct.Struct("=BBBBI")
 _IFA_ADDRESS: Final = 1
@@ -63,7 +62,6 @@ class LinkEvent:
     is_gone: bool
     is_up: bool
     has_carrier: bool
-    master: int | None
 
 
 @dataclass
@@ -105,14 +103,12 @@ def _take_link(said: Said, kind: int, payload: memoryview, names: dict[int, str]
     is_gone = kind in _REMOVALS
     former = names.pop(index, name)
     if former != name:
-        said.links.append(LinkEvent(former, index, is_gone=True, is_up=False, has_carrier=False, master=None))
+        said.links.append(LinkEvent(former, index, is_gone=True, is_up=False, has_carrier=False))
     if not is_gone:
         names[index] = name
-    carrier, master = found.get(_IFLA_CARRIER), found.get(_IFLA_MASTER)
+    carrier = found.get(_IFLA_CARRIER)
     has_carrier = carrier is not None and carrier[0] == 1
-    said.links.append(
-        LinkEvent(name, index, is_gone, bool(flags & IFF_UP) and not is_gone, has_carrier, _number(master))
-    )
+    said.links.append(LinkEvent(name, index, is_gone, bool(flags & IFF_UP) and not is_gone, has_carrier))
 
 
 def _take_entry(said: Said, kind: int, payload: memoryview, names: dict[int, str]) -> None:
@@ -160,10 +156,6 @@ def _take_settings(said: Said, _kind: int, payload: memoryview, names: dict[int,
             for number, name in settings.items()
             if number in found
         }
-
-
-def _number(value: bytes | None) -> int | None:
-    return int.from_bytes(value, sys.byteorder) if value is not None else None
 
 
 _REMOVALS: Final = frozenset({RTM_DELLINK, RTM_DELNEIGH, RTM_DELADDR, RTM_DELROUTE, RTM_DELRULE})

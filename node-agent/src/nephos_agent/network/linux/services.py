@@ -86,7 +86,8 @@ def _connected(index: int) -> frozenset[str | None]:
     """Return what is behind the leg by its addresses; None stands for nothing, as a single address has it."""
     reader = RouteReader()
     try:
-        return frozenset({None, *(cidr for _name, cidr in reader.connected({index: SERVICE_INTERFACE}) if _name)})
+        _routes, connected = reader.routes({index: SERVICE_INTERFACE})
+        return frozenset({None, *(cidr for device, cidr in connected if device)})
     finally:
         reader.close()
 

@@ -125,13 +125,14 @@ def _translations(router: HostRouter, context: HostContext) -> Iterator[NatEleme
         yield NatElement(NatSet.FLOATING_IN, each.address, each.fixed_address)
         yield NatElement(NatSet.FLOATING_OUT, each.fixed_address, each.address)
     gateway = own_gateway(router, context)
-    own = [address for text in gateway.addresses if not is_ipv6(address := _host_part(text))] if gateway else []
+    held = [_host_part(text) for text in gateway.addresses] if gateway else []
+    own = [address for address in held if not is_ipv6(address)]
     for address in own:
         yield NatElement(NatSet.OWN, address)
     if gateway:
         mac = outside_mac(router.uid, gateway.network_uid, context.host)
         yield from (NatElement(name, mac) for name in (NatSet.OWN_MAC, NatSet.OWN_MAC_IPV6))
-    for address in (_host_part(text) for text in (gateway.addresses if gateway else ())):
+    for address in held:
         yield NatElement(NatSet.HELD_IPV6 if is_ipv6(address) else NatSet.HELD, address)
     if gateway and gateway.snat and own:
         yield NatElement(NatSet.TRANSLATED, _EVERYWHERE)
