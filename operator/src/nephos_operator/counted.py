@@ -109,16 +109,15 @@ def _beyond_quota(resource: Counted, project: Project, known: Known) -> Stalls |
     used: dict[str, int] = {}
     if isinstance(resource, Router):
         asked["routes_per_router"] = len(resource.spec.routes)
-    siblings = known.store.tables[resource.info.kind].by("namespace", resource.metadata.namespace)
     if not _has_its_share(resource):
+        siblings = known.store.tables[resource.info.kind].by("namespace", resource.metadata.namespace)
         field = quota.COUNTED_KINDS[resource.info.kind]
-        asked[field] = 1
-        used[field] = _taken(siblings, resource, known)
-    if isinstance(resource, SecurityGroup):
-        asked["security_group_rules"] = quota.rule_count(resource)
-        used["security_group_rules"] = sum(
-            quota.rule_count(group) for group in siblings if rank(group) < rank(resource)
-        )
+        asked[field], used[field] = 1, _taken(siblings, resource, known)
+        if isinstance(resource, SecurityGroup):  # which never has its share
+            asked["security_group_rules"] = quota.rule_count(resource)
+            used["security_group_rules"] = sum(
+                quota.rule_count(group) for group in siblings if rank(group) < rank(resource)
+            )
     return quota.exceeded(project.metadata.name, limits, quota.within(limits, used), asked)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from nephos_api.resources import Network, Router
 from nephos_operator import vni
 from nephos_operator.claims import identifier_claimants
@@ -17,6 +20,18 @@ def identifier(resource: Network | Router, held: int | None, context: Context) -
     if held is not None and winner(identifier_claimants(held, context.store)).uid == resource.uid:
         return held
     return vni.choose(resource.uid, lambda candidate: _is_taken(candidate, resource.uid, context))
+
+
+@contextmanager
+def writing(held: int | None, uid: str, context: Context) -> Iterator[None]:
+    """While the object is written with that VNI, nobody else is given it; then the store tells of it."""
+    if held is not None:
+        context.vnis_under_way[held] = uid
+    try:
+        yield
+    finally:
+        if held is not None:
+            context.vnis_under_way.pop(held, None)
 
 
 def _is_taken(candidate: int, uid: str, context: Context) -> bool:

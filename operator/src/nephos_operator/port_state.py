@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nephos_api.conditions import ConditionStatus, ConditionType, find
+from nephos_api.interfaces import is_nic, port_of
 from nephos_api.metadata import OwnerReference
 from nephos_api.resources import Port, Server
+from nephos_api.resources.server import NetworkInterface
+
+if TYPE_CHECKING:
+    from nephos_operator.store import Store
 
 UNBOUND: Final = "Unbound"
 """The reason of the Ready condition of a Port that is complete and that no Server uses."""
+
+
+def bound_port(server: Server, interface: NetworkInterface, store: Store) -> Port | None:
+    """Return the NIC's Port, if it is there and bound to this NIC."""
+    port = store.ports.get(port_of(server, interface), server.metadata.namespace)
+    return port if port is not None and is_nic(port, server, interface) else None
 
 
 def server_owners(port: Port) -> tuple[OwnerReference, ...]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nephos_api.conditions import ConditionType, is_true
-from nephos_api.interfaces import is_nic, is_used, port_of
+from nephos_api.interfaces import is_used
 from nephos_api.metadata import CATALOG_NAMESPACE, Key
 from nephos_api.resources import Flavor, Image, KeyPair, Network, Port, Project, Server, ServerGroup, Subnet
 from nephos_api.resources.image import ImagePhase
 from nephos_api.resources.network import NetworkPhase
 from nephos_api.resources.server import NetworkInterface
 from nephos_operator.networks_named import network_places, pinned_network, settled_subnets, shared_network
-from nephos_operator.port_state import can_be_bound
+from nephos_operator.port_state import bound_port, can_be_bound
 from nephos_operator.security_groups import group_keys, server_groups
 from nephos_operator.usable import active_project, usable
 from nephos_operator.verdict import Problem, Stalls, Waits
@@ -130,13 +130,11 @@ def contradiction(flavor: Flavor, image: Image) -> Stalls | None:
 def interface_plan(server: Server, interface: NetworkInterface, store: Store) -> InterfacePlan | Problem:
     """Return the NIC's Network, and the Port that it names or the Subnets that its addresses may come from."""
     namespace = server.metadata.namespace
-    port = store.ports.get(port_of(server, interface), namespace)
     if interface.port is not None:
-        return _with_port(server, interface, port, store)
-    network: Network | Problem | None = None
-    if port is not None and is_nic(port, server, interface):
-        network = pinned_network(port, store)
-    network = network or shared_network(namespace, interface.network, "spec.networks", store)
+        return _with_port(server, interface, store.ports.get(interface.port, namespace), store)
+    bound = bound_port(server, interface, store)
+    pinned = pinned_network(bound, store) if bound is not None else None
+    network = pinned or shared_network(namespace, interface.network, "spec.networks", store)
     if not isinstance(network, Network):
         return network
     if network.status.phase is not NetworkPhase.ACTIVE:
@@ -149,8 +147,7 @@ def _group_problem(server: Server, nic: InterfacePlan, store: Store) -> Problem 
     """Return what is in the way of the groups of a Port that is to be made for the Server."""
     if nic.port is not None:
         return None
-    port = store.ports.get(port_of(server, nic.interface), server.metadata.namespace)
-    own = port if port is not None and is_nic(port, server, nic.interface) else None
+    own = bound_port(server, nic.interface, store)
     return next(iter(server_groups(server, own, nic.network, store).problems), None)
 
 

@@ -63,8 +63,8 @@ async def settle(
     resource: R, status: Status, problem: Problem | None, context: Context, *, reason: str = "Ready"
 ) -> Result:
     """Write the status, with the generation that it is of and conditions: the problem, or Ready for that reason."""
-    conditions = ready(resource, context, reason) if problem is None else told(resource, problem, context)
-    said = {"observed_generation": resource.metadata.generation, "conditions": conditions}
+    own = ready(resource, context, reason) if problem is None else told(resource, problem, context)
+    said = {"observed_generation": resource.metadata.generation, "conditions": own}
     complete = status.model_copy(update=said)
     if problem is not None:
         return await tell(resource, problem, complete, context)

@@ -49,8 +49,7 @@ def plan(floating_ip: FloatingIP, context: Context) -> Plan:
 
 
 def _plan(floating_ip: FloatingIP, context: Context) -> Plan:
-    problem = counted.problem(floating_ip, context)
-    if problem is not None and floating_ip.status.address is None:
+    if problem := counted.problem(floating_ip, context):
         return Plan(FloatingIPStatus(), problem)
     network = _network(floating_ip, context)
     if isinstance(network, Waits | Stalls):

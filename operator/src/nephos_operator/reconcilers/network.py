@@ -17,10 +17,9 @@ from nephos_api.resources.network import (
     RouterReference,
     SubnetView,
 )
-from nephos_operator import counted
+from nephos_operator import counted, identifiers
 from nephos_operator.addressing import ipv6_mode
 from nephos_operator.context import Context
-from nephos_operator.identifiers import identifier
 from nephos_operator.networks_named import active_subnets
 from nephos_operator.provider import PROVIDER_MTU, offer_problem, segment_problem
 from nephos_operator.reconcilers import in_use
@@ -41,19 +40,15 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 
 async def _keep(network: Network, context: Context) -> Result:
-    problem = _problem(network, context)
-    if problem and network.status.phase is not NetworkPhase.ACTIVE:
+    if network.status.phase is not NetworkPhase.ACTIVE and (problem := _problem(network, context)):
         return await _tell(network, problem, context)
-    if network.spec.external is not None:
-        return await settle(network, active_status(network, None, context), None, context, reason="Active")
-    held = identifier(network, network.status.vni, context)
-    if held is None:
-        return await _tell(network, Waits("NoVNI", "all VXLAN network identifiers are in use"), context)
-    context.vnis_under_way[held] = network.uid
-    try:
+    held = None
+    if network.spec.external is None:
+        held = identifiers.identifier(network, network.status.vni, context)
+        if held is None:
+            return await _tell(network, Waits("NoVNI", "all VXLAN network identifiers are in use"), context)
+    with identifiers.writing(held, network.uid, context):
         return await settle(network, active_status(network, held, context), None, context, reason="Active")
-    finally:
-        context.vnis_under_way.pop(held, None)
 
 
 def active_status(network: Network, held_vni: int | None, context: Context) -> NetworkStatus:

@@ -30,8 +30,7 @@ async def reconcile(key: Key, context: Context) -> Result:
 async def _keep(port: Port, context: Context) -> Result:
     if port.spec.server_uid is not None:
         return await _follow_server(port, context)
-    refused = None if port.spec.allocations else counted.problem(port, context)
-    planned = refused or plan(port, context.store, context.addresses)
+    planned = counted.problem(port, context) or plan(port, context.store, context.addresses)
     if not isinstance(planned, PortPlan):
         context.addresses.cancel(port.key)
         return await _tell(port, planned, context)

@@ -9,17 +9,16 @@ from functools import partial
 from nephos_api.metadata import Key
 from nephos_api.reconcile.result import Done, Result, Wait
 from nephos_api.resources import Network, Router
-from nephos_api.resources.router import RouterPhase, RouterStatus
-from nephos_operator import counted
+from nephos_api.resources.router import ExternalGateway, RouterPhase, RouterStatus
+from nephos_operator import counted, identifiers
 from nephos_operator.claims import held_addresses
 from nephos_operator.context import Context, release_finalizer
 from nephos_operator.gateways import choose, unfitness
-from nephos_operator.identifiers import identifier
 from nephos_operator.reconcilers import in_use
 from nephos_operator.reconcilers.life import live
 from nephos_operator.router_legs import plan_legs, route_problem
-from nephos_operator.router_outside import Outside, held_network, plan_outside
-from nephos_operator.statuses import ready, settle, tell, told, write
+from nephos_operator.router_outside import held_network, plan_outside
+from nephos_operator.statuses import settle
 from nephos_operator.verdict import UNDER_WAY_S, Problem, Stalls, Waits
 from nephos_operator.wording import joined
 
@@ -42,14 +41,10 @@ async def reconcile(key: Key, context: Context) -> Result:
 
 async def _keep(router: Router, context: Context) -> Result:
     planned = plan(router, context)
-    held = planned.status.transit_vni
-    if held is not None:
-        context.vnis_under_way[held] = router.uid
-    try:
-        return await _write(router, planned, context)
-    finally:
-        if held is not None:
-            context.vnis_under_way.pop(held, None)
+    with identifiers.writing(planned.status.transit_vni, router.uid, context):
+        result = await settle(router, planned.status, planned.problem, context, reason="Active")
+    _tell_of_move(router, planned.status.gateway_host, context)
+    return result
 
 
 def plan(router: Router, context: Context) -> Plan:
@@ -60,7 +55,7 @@ def plan(router: Router, context: Context) -> Plan:
     problem = counted.problem(router, context)
     if problem is not None and not (router.status.legs or router.status.external):
         context.addresses.cancel(router.key)
-        return _settled(router, router.status, [problem], context)
+        return _settled(router.status, [problem])
     outside = plan_outside(router, context.store, context.addresses)
     legs = plan_legs(router, outside.cidrs, context.store)
     problems: list[Problem] = [*outside.problems, *legs.problems]
@@ -68,20 +63,19 @@ def plan(router: Router, context: Context) -> Plan:
         problems += filter(None, [route_problem(router, legs.legs, outside.cidrs)])
     status = RouterStatus(legs=legs.legs, subnet_list=joined(leg.subnet for leg in legs.legs))
     if outside.external is not None and outside.network is not None:
-        status = status.model_copy(update=_outside(router, outside, context))
+        status = status.model_copy(update=_outside(router, outside.external, outside.network, context))
         problems += filter(None, [_gateway_problem(status, outside.network, context)])
     context.addresses.cancel(router.key, but=held_addresses(router.model_copy(update={"status": status})))
-    return _settled(router, status, [problem, *problems] if problem else problems, context)
+    return _settled(status, [problem, *problems] if problem else problems)
 
 
-def _outside(router: Router, outside: Outside, context: Context) -> dict[str, object]:
+def _outside(router: Router, external: ExternalGateway, network: Network, context: Context) -> dict[str, object]:
     """Return the fields of the status that speak of the outside."""
-    addresses = outside.external.addresses if outside.external is not None else ()
     return {
-        "external": outside.external,
-        "transit_vni": identifier(router, router.status.transit_vni, context),
-        "external_address_list": joined(allocation.address for allocation in addresses),
-        **_gateway(router, outside.network, context),
+        "external": external,
+        "transit_vni": identifiers.identifier(router, router.status.transit_vni, context),
+        "external_address_list": joined(allocation.address for allocation in external.addresses),
+        **_gateway(router, network, context),
     }
 
 
@@ -111,8 +105,8 @@ def _gateway_problem(status: RouterStatus, network: Network, context: Context) -
     )
 
 
-def _settled(router: Router, status: RouterStatus, problems: Sequence[Problem], context: Context) -> Plan:
-    """Return the plan with phase and conditions: first what contradicts, then what is missing, then what stays."""
+def _settled(status: RouterStatus, problems: Sequence[Problem]) -> Plan:
+    """Return the plan with its phase; what contradicts is told first, then what is missing, then what stays."""
     problem = min(problems, key=lambda problem: (not isinstance(problem, Stalls), problem.reason in KEPT), default=None)
     if isinstance(problem, Stalls):
         phase = RouterPhase.ERROR
@@ -120,22 +114,7 @@ def _settled(router: Router, status: RouterStatus, problems: Sequence[Problem], 
         phase = RouterPhase.BUILD
     else:
         phase = RouterPhase.ACTIVE
-    said = {
-        "observed_generation": router.metadata.generation,
-        "phase": phase,
-        "conditions": told(router, problem, context) if problem else ready(router, context, "Active"),
-    }
-    return Plan(status.model_copy(update=said), problem)
-
-
-async def _write(router: Router, planned: Plan, context: Context) -> Result:
-    if planned.problem is not None:
-        result = await tell(router, planned.problem, planned.status, context)
-    else:
-        await write(router, planned.status, context)
-        result = Done()
-    _tell_of_move(router, planned.status.gateway_host, context)
-    return result
+    return Plan(status.model_copy(update={"phase": phase}), problem)
 
 
 def _tell_of_move(router: Router, now: str | None, context: Context) -> None:

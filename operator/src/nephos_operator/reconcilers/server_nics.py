@@ -8,6 +8,7 @@ from nephos_api.resources.server import NetworkInterface
 from nephos_operator import counted
 from nephos_operator.bindings import floating_ip_list
 from nephos_operator.context import Context
+from nephos_operator.port_state import bound_port
 from nephos_operator.provider import reaches
 from nephos_operator.reconcilers import port_spec, server_ports
 from nephos_operator.reconcilers.server_status import readdressed, write_status
@@ -38,7 +39,7 @@ async def keep(server: Server, context: Context) -> Result:
 
 async def _keep(server: Server, interface: NetworkInterface, host: Host, context: Context) -> tuple[Problem, ...]:
     """Keep the Port of one NIC, or make it; return what is in the way."""
-    port = server_ports.bound_port(server, interface, context)
+    port = bound_port(server, interface, context.store)
     if port is None:
         problem = await _plug(server, interface, host, context)
         return (problem,) if problem else ()
@@ -86,7 +87,7 @@ async def _keep_addresses(server: Server, context: Context) -> None:
     held = {}
     said = {address.name for address in server.status.addresses}
     for interface in server.spec.networks:
-        port = server_ports.bound_port(server, interface, context)
+        port = bound_port(server, interface, context.store)
         if port is not None and port.spec.allocations:
             held[interface.name] = port.spec.allocations
         elif interface.name in said:

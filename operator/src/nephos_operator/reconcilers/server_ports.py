@@ -14,7 +14,7 @@ from nephos_api.resources.server import MOST_ADDRESSES, NetworkInterface, Server
 from nephos_operator.allocation import allocate
 from nephos_operator.context import Context
 from nephos_operator.networks_named import pinned_network
-from nephos_operator.port_state import is_servers_own
+from nephos_operator.port_state import bound_port, is_servers_own
 from nephos_operator.reconcilers import port_spec
 from nephos_operator.references import InterfacePlan
 from nephos_operator.security_groups import Groups, server_groups
@@ -29,15 +29,9 @@ def port_key(server: Server, interface: NetworkInterface) -> Key:
     return Key(Port.info.kind, server.metadata.namespace, port_of(server, interface))
 
 
-def bound_port(server: Server, interface: NetworkInterface, context: Context) -> Port | None:
-    """Return the NIC's Port, if it is there and bound to this NIC."""
-    port = context.store.ports.find(port_key(server, interface))
-    return port if port is not None and is_nic(port, server, interface) else None
-
-
 def missing_count(server: Server, context: Context) -> int:
     """Return how many Ports are to be made for the Server."""
-    return sum(nic.port is None and bound_port(server, nic, context) is None for nic in server.spec.networks)
+    return sum(nic.port is None and bound_port(server, nic, context.store) is None for nic in server.spec.networks)
 
 
 def own_keys(server: Server) -> frozenset[Key]:
@@ -106,7 +100,7 @@ async def write(server: Server, nic: InterfacePlan, held: tuple[Allocation, ...]
         finally:
             _take_back(server, port.key, context)
         return
-    own = bound_port(server, nic.interface, context)
+    own = bound_port(server, nic.interface, context.store)
     if own is None:
         await context.kube.create(Port, _new(server, nic, allocations, host, context))
         return
