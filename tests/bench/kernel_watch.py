@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.probe import echo_request
+from bench.probe import echo_request, socket_inside
 from contract.network_lab import inside
 from nephos_agent.network.linux.netlink_codec import attributes, messages
 
@@ -37,7 +37,6 @@ class Element:
     """An element of a set that a commit brought, or took away."""
 
     set: str
-    is_new: bool
     content: bytes
     """Key and value as the kernel encodes them."""
 
@@ -122,7 +121,7 @@ def pinging(source: Path, address: str, namespace: Path, device: str, *, every_s
     """
     arrivals = Arrivals()
     with (
-        inside(source, _pinger) as pinger,
+        socket_inside(source) as pinger,
         inside(namespace, lambda: _sniffer(device)) as sniffer,
         _thread(lambda ended: _sniff(sniffer, arrivals, ended)),
         _thread(lambda ended: _ping(pinger, address, every_s, ended)),
@@ -139,7 +138,7 @@ def _listen(listening: socket.socket, commits: Commits, ended: threading.Event) 
                 found = dict(attributes(payload, _NFGENMSG_BYTES))
                 each = attributes(memoryview(found[_ELEMENTS]), 0)
                 name = found[_SET_NAME].rstrip(b"\0").decode()
-                elements += [Element(name, kind == _NEW_ELEMENT, content) for _kind, content in each]
+                elements += [Element(name, content) for _kind, content in each]
             elif kind == _NEW_GENERATION:
                 commits.take(Commit(moment, tuple(elements)))
                 elements = []
@@ -178,10 +177,6 @@ def _rule_set_events() -> socket.socket:
     listening.bind((0, 0))
     listening.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
     return listening
-
-
-def _pinger() -> socket.socket:
-    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 
 
 def _sniffer(device: str) -> socket.socket:

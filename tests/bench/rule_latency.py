@@ -34,10 +34,6 @@ _SILENCE_S = 0.5
 class Change:
     """One change, and what it cost the real host."""
 
-    written_ms: float
-    """From the user's request to the API server's answer."""
-    committed_ms: float
-    """From the user's request to the commit of the rule set."""
     enforced_ms: float
     """From the user's request to the first packet that passes, or to the last one that did."""
     transactions: int
@@ -50,8 +46,6 @@ class Town:
 
     cloud: Cloud
     tenant: Tenant
-    simulated: int
-    """Process ID of the simulated hosts' agents."""
     members: int
 
     @cached_property
@@ -88,9 +82,9 @@ def town(cloud: Cloud, members: int, hosts: int) -> Iterator[Town]:
     tenant.wait_phase(_WATCHED, "Active")  # before there is any other host
     tenant.wait_phase(_WATCHED, "Active", kind="floatingip")
     cloud.kubectl("patch", "host", cloud.hosts[0].name, "--type=merge", '--patch={"spec": {"enabled": false}}')
-    with simulated_hosts(cloud, hosts) as simulated:
+    with simulated_hosts(cloud, hosts):
         create_servers(cloud, tenant, 0, members - 1, networks=1)
-        yield Town(cloud, tenant, simulated, members)
+        yield Town(cloud, tenant, members)
 
 
 @dataclass(frozen=True)
@@ -134,32 +128,30 @@ class _User:
         self._client = town.cloud.cluster.client()
         self._namespace = f"{self._client.url}/apis/nephos.cloud/v1alpha1/namespaces/{town.tenant.name}"
 
-    def set_rules(self, *more: dict[str, Any]) -> tuple[float, float]:
-        """Let the group have these rules beside its own; return when that was asked and when it was answered."""
+    def set_rules(self, *more: dict[str, Any]) -> float:
+        """Let the group have these rules beside its own; return when that was asked."""
         document = json.dumps({"spec": {"rules": [*self._rules, *more]}})
         headers = {"Content-Type": "application/merge-patch+json"}
         begun = time.monotonic()
         answer = self._client.session.patch(
             f"{self._namespace}/securitygroups/{_GROUP}", data=document, headers=headers, timeout=_TIMEOUT_S
         )
-        ended = time.monotonic()
         self._client.raise_for_status(answer)
-        return begun, ended
+        return begun
 
-    def create_server(self, name: str) -> tuple[float, float]:
-        """Make a Server; return when that was asked and when it was answered."""
+    def create_server(self, name: str) -> float:
+        """Make a Server; return when that was asked."""
         begun = time.monotonic()
         answer = self._client.session.post(
             f"{self._namespace}/servers", json=server_manifest(name, "net-0"), timeout=_TIMEOUT_S
         )
-        ended = time.monotonic()
         self._client.raise_for_status(answer)
-        return begun, ended
+        return begun
 
 
 def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
-    begun, answered = user.set_rules(_PING)
-    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
+    begun = user.set_rules(_PING)
+    commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
 
     def passed() -> float:
         first = pings.first_since(begun)
@@ -168,12 +160,12 @@ def _add_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return first
 
     first = wait_for(passed, what="a ping that the new rule allows", timeout_s=_TIMEOUT_S, most_pause_s=0.02)
-    return _change(begun, answered, commit, first, commits)
+    return _change(begun, first, commits)
 
 
 def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
-    begun, answered = user.set_rules()
-    commit = commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
+    begun = user.set_rules()
+    commits.wait(begun, _changes("ingress_"), timeout_s=_TIMEOUT_S)
 
     def silent() -> float:
         if time.monotonic() - pings.last < _SILENCE_S:
@@ -181,19 +173,19 @@ def _remove_rule(user: _User, commits: Commits, pings: Arrivals) -> Change:
         return pings.last
 
     last = wait_for(silent, what="the flow that no rule allows is cut", timeout_s=_TIMEOUT_S, most_pause_s=0.05)
-    return _change(begun, answered, commit, last, commits)
+    return _change(begun, last, commits)
 
 
 def _join(user: _User, commits: Commits, name: str) -> Change:
     """Have a Server come; it is enforced with the commit, for the rule that names the group is there already."""
-    begun, answered = user.create_server(name)
+    begun = user.create_server(name)
     created = user.tenant.wait(
         "server", name, lambda found: "" if found.get("status", {}).get("addresses") else "it has no address"
     )
     address = ip_address(created["status"]["addresses"][0]["address"]).packed
     is_of_member = _changes("member_", address)
     commit = commits.wait(begun, is_of_member, timeout_s=_TIMEOUT_S)
-    change = _change(begun, answered, commit, commit.moment, commits)
+    change = _change(begun, commit.moment, commits)
     user.tenant.wait_phase(name, "Active")
     leaving = time.monotonic()
     user.tenant.delete("server", name)
@@ -211,12 +203,10 @@ def _changes(prefix: str, content: bytes = b"") -> Callable[[Commit], bool]:
     return lambda commit: any(map(is_wanted, commit.elements))
 
 
-def _change(begun: float, answered: float, commit: Commit, enforced: float, commits: Commits) -> Change:
+def _change(begun: float, enforced: float, commits: Commits) -> Change:
     commits.wait_quiet(_SILENCE_S, timeout_s=_TIMEOUT_S)
     seen = [each for each in commits.since(begun) if each.elements]
     return Change(
-        written_ms=1000 * (answered - begun),
-        committed_ms=1000 * (commit.moment - begun),
         enforced_ms=1000 * (enforced - begun),
         transactions=len(seen),
         elements=sum(len(each.elements) for each in seen),

@@ -25,15 +25,16 @@ async def frames_until(source: socket.socket, last: Callable[[bytes], bool]) -> 
     return received
 
 
-def _mac(text: str) -> bytes:
+def packed_mac(text: str) -> bytes:
+    """Return a MAC as it stands in a frame."""
     return bytes.fromhex(text.replace(":", ""))
 
 
 def arp_reply(*, sender_mac: str, sender_ip: str, target_mac: str, target_ip: str) -> bytes:
     """Return an answer that nobody asked for."""
     body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2)
-    body += _mac(sender_mac) + socket.inet_aton(sender_ip) + _mac(target_mac) + socket.inet_aton(target_ip)
-    return _mac(target_mac) + _mac(sender_mac) + b"\x08\x06" + body + bytes(18)
+    body += packed_mac(sender_mac) + socket.inet_aton(sender_ip) + packed_mac(target_mac) + socket.inet_aton(target_ip)
+    return packed_mac(target_mac) + packed_mac(sender_mac) + b"\x08\x06" + body + bytes(18)
 
 
 def udp_frame(source_mac: str, target_mac: str, source: str, target: str, source_port: int, target_port: int) -> bytes:
@@ -44,7 +45,7 @@ def udp_frame(source_mac: str, target_mac: str, source: str, target: str, source
     total = sum(struct.unpack("!10H", header))
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     header = header[:10] + struct.pack("!H", checksum) + header[12:]
-    return _mac(target_mac) + _mac(source_mac) + b"\x08\x00" + header + udp
+    return packed_mac(target_mac) + packed_mac(source_mac) + b"\x08\x00" + header + udp
 
 
 def icmpv6_frame(source_mac: str, target_mac: str, source: str, target: str, kind: int, subject: str = "::") -> bytes:
@@ -52,4 +53,4 @@ def icmpv6_frame(source_mac: str, target_mac: str, source: str, target: str, kin
     body = struct.pack("!BBHI", kind, 0, 0, 0) + socket.inet_pton(socket.AF_INET6, subject)
     header = struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
     addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
-    return _mac(target_mac) + _mac(source_mac) + b"\x86\xdd" + header + addresses + body
+    return packed_mac(target_mac) + packed_mac(source_mac) + b"\x86\xdd" + header + addresses + body

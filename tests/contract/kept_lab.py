@@ -78,6 +78,13 @@ class Kept:
         lines = _NAMES.sub("", self.run(place, _LOOKS)).splitlines()
         return {line.strip(" \t{},") for line in lines if not _OWN.match(line)}
 
+    def spoil(self, place: str, by_hand: str) -> set[str]:
+        """Change something by hand; return what was there before."""
+        before = self.snapshot(place)
+        self.run(place, by_hand)
+        assert self.snapshot(place) != before, "nothing was changed"
+        return before
+
     async def is_again(self, place: str, before: set[str]) -> bool:
         """Tell whether the place is as it was, once everything that was told is applied."""
         changed = self.cloud.lab.one.changed

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from contract.frames import frames_until, packet_socket
+from contract.frames import frames_until, packed_mac, packet_socket
 from contract.group_lab import EVERYTHING_OUT, IN, V4, V6, Guests
 from contract.guest_sockets import datagrams
 from contract.network_lab import inside
@@ -33,12 +33,8 @@ _TELLING = 24
 """So many bytes at its end tell a frame from others, whatever tag was taken off it."""
 
 
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
-
-
 def _frame(target: str, source: str, kind: int, body: bytes) -> bytes:
-    return _mac(target) + _mac(source) + struct.pack("!H", kind) + body
+    return packed_mac(target) + packed_mac(source) + struct.pack("!H", kind) + body
 
 
 def _ipv4(source: str, target: str, body: bytes, ports: tuple[int, int] = (4000, 4000)) -> bytes:
@@ -56,7 +52,7 @@ def _ipv6(source: str, target: str, following: int, body: bytes) -> bytes:
 
 def _arp(operation: int, sender_mac: str, sender: str, target: str, *, mac_bytes: int = 6) -> bytes:
     head = struct.pack("!HHBBH", 1, IPV4, mac_bytes, 4, operation)
-    return head + _mac(sender_mac) + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target)
+    return head + packed_mac(sender_mac) + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target)
 
 
 def _solicitation(subject: str) -> bytes:
@@ -74,15 +70,18 @@ def _said(own: str, mac: str, address: str, address_ipv6: str) -> dict[str, byte
         "tagged with priority alone": _frame(mac, own, VLAN, struct.pack("!HH", 0, IPV4) + fine),
         "tagged twice": _frame(mac, own, QINQ, struct.pack("!HHHH", 5, VLAN, 6, IPV4) + fine),
         "tagged, as somebody else": _frame(mac, own, VLAN, struct.pack("!HH", 0, ARP) + _arp(2, own, address, OWN)),
-        "spanning tree": _mac("01:80:c2:00:00:00") + _mac(own) + struct.pack("!HBBB", 38, 0x42, 0x42, 3) + _BODY[:35],
+        "spanning tree": packed_mac("01:80:c2:00:00:00")
+        + packed_mac(own)
+        + struct.pack("!HBBB", 38, 0x42, 0x42, 3)
+        + _BODY[:35],
         "LLDP": _frame("01:80:c2:00:00:0e", own, 0x88CC, _BODY),
         "802.1X to the port": _frame("01:80:c2:00:00:03", own, 0x888E, _BODY),
         "802.1X to a guest": _frame(mac, own, 0x888E, _BODY),
         "MPLS": _frame(mac, own, 0x8847, struct.pack("!I", 0x00010140) + fine),
         "PPPoE": _frame(mac, own, 0x8864, _BODY),
-        "IP in 802.3": _mac(mac)
-        + _mac(own)
-        + struct.pack("!H6sH", 8 + len(fine), _mac("aa:aa:03:00:00:00"), IPV4)
+        "IP in 802.3": packed_mac(mac)
+        + packed_mac(own)
+        + struct.pack("!H6sH", 8 + len(fine), packed_mac("aa:aa:03:00:00:00"), IPV4)
         + fine,
         "from the receiver's MAC": _frame(mac, mac, IPV4, fine),
         "from everybody's MAC": _frame(mac, EVERYBODY, IPV4, fine),
@@ -172,6 +171,11 @@ async def test_nobody_gives_back_or_declines_an_address_for_somebody_else(guests
 def _dhcp(kind: int, mac: str, address: str, server: str) -> bytes:
     """Return a client's message (RFC 2131) about the address."""
     head = struct.pack("!BBBBIHH", 1, 1, 6, 0, 7, 0, 0)
-    head += socket.inet_aton(address if kind == _RELEASE else "0.0.0.0") + bytes(12) + _mac(mac) + bytes(10 + 64 + 128)
+    head += (
+        socket.inet_aton(address if kind == _RELEASE else "0.0.0.0")
+        + bytes(12)
+        + packed_mac(mac)
+        + bytes(10 + 64 + 128)
+    )
     options = bytes([53, 1, kind, 50, 4]) + socket.inet_aton(address) + bytes([54, 4]) + socket.inet_aton(server)
     return head + bytes.fromhex("63825363") + options + bytes([255])

@@ -29,10 +29,14 @@ def spec_of(kind: Any, spec: dict[str, Any], number: int) -> dict[str, Any]:
     return spec | ({"cidr": f"10.7.{number}.0/24"} if kind is Subnet else {})
 
 
-async def room_for_two(cloud: World, kind: Any, field: str) -> None:
-    """Let the project have two more of that kind than it has."""
+async def make_with_room_for_two(cloud: World, kind: Any, field: str, spec: dict[str, Any], names: str) -> None:
+    """Let the project have two more of that kind than it has, and make these, one after the other."""
     held = cloud.store.tables[kind.info.kind].count("namespace", "demo")
     await cloud.change(Project, "demo", quota={field: held + 2})
+    for number, name in enumerate(names):
+        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
+        cloud.pass_time(1)
+    await cloud.settle()
 
 
 def is_taken(cloud: World, found: Any) -> bool:
@@ -43,11 +47,7 @@ def is_taken(cloud: World, found: Any) -> bool:
 async def test_the_first_are_taken_and_the_next_one_says_why_it_waits(
     cloud: World, kind: Any, field: str, spec: dict[str, Any]
 ) -> None:
-    await room_for_two(cloud, kind, field)
-    for number, name in enumerate(("a", "b", "c")):
-        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
-        cloud.pass_time(1)
-    await cloud.settle()
+    await make_with_room_for_two(cloud, kind, field, spec, "abc")
     assert [is_taken(cloud, await cloud.get(kind, name)) for name in ("a", "b", "c")] == [True, True, False]
     assert await cloud.reason(kind, "c") == "QuotaExceeded"
     assert f"spec.quota.{field}" in await cloud.message(kind, "c")
@@ -60,11 +60,7 @@ async def test_the_first_are_taken_and_the_next_one_says_why_it_waits(
 async def test_a_greater_quota_lets_in_what_waited_and_a_smaller_one_takes_nothing(
     cloud: World, kind: Any, field: str, spec: dict[str, Any]
 ) -> None:
-    await room_for_two(cloud, kind, field)
-    for number, name in enumerate(("a", "b", "c")):
-        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
-        cloud.pass_time(1)
-    await cloud.settle()
+    await make_with_room_for_two(cloud, kind, field, spec, "abc")
     await cloud.change(Project, "demo", quota={field: -1})
     assert is_taken(cloud, await cloud.get(kind, "c"))
     if kind is not SecurityGroup:  # whose rules count, not the group: what exceeds is said of the youngest
@@ -76,12 +72,7 @@ async def test_a_greater_quota_lets_in_what_waited_and_a_smaller_one_takes_nothi
 async def test_one_that_goes_changes_nothing_of_what_the_others_beyond_the_quota_say(
     cloud: World, kind: Any, field: str, spec: dict[str, Any]
 ) -> None:
-    await room_for_two(cloud, kind, field)
-    names = ("a", "b", "c", "d", "e")
-    for number, name in enumerate(names):
-        await cloud.make(kind, name, "demo", **spec_of(kind, spec, number))
-        cloud.pass_time(1)
-    await cloud.settle()
+    await make_with_room_for_two(cloud, kind, field, spec, "abcde")
     said = {name: await cloud.message(kind, name) for name in ("d", "e")}
     assert len(set(said.values())) == 1
     await cloud.kube.delete(kind, "c", "demo")
