@@ -46,9 +46,11 @@ class Devices:
         """Make the bridge so."""
         address = mac_address(fact.network_uid, "bridge")
         mark = self._mark("network", fact.network_uid)
-        link = self._tenants.add(fact.device, "bridge", mark, fact.mtu, br_mcast_snooping=0, address=address)
+        # Without spanning tree no port waits before it forwards, but the kernel announces each once that time is over.
+        own = {"br_mcast_snooping": 0, "br_forward_delay": 0}
+        link = self._tenants.add(fact.device, "bridge", mark, fact.mtu, **own, address=address)
         call = int(fact.judges_flows)
-        settings = {"br_mcast_snooping": 0, "br_nf_call_iptables": call, "br_nf_call_ip6tables": call}
+        settings = {**own, "br_nf_call_iptables": call, "br_nf_call_ip6tables": call}
         self._tenants.set(link.index, mtu=fact.mtu, state="up", kind="bridge", **settings)
 
     def make_vxlan(self, fact: Vxlan) -> None:
