@@ -7,14 +7,18 @@ import termios
 import tty
 from pathlib import Path
 
+from nephos_dev.console import open_terminal
+
 _LEAVE = b"\x1d"  # Ctrl-], as in virsh and telnet
 _CHUNK_BYTES = 4096
 
 
 def attach(terminal: Path) -> None:
-    """Copy keys to the guest's terminal and its output back until Ctrl-] or the end of either."""
-    guest = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
-    tty.setraw(guest)
+    """Copy keys to the guest's terminal and its output back until Ctrl-] or the end of either.
+
+    Raises FailureError if the terminal is gone.
+    """
+    guest = open_terminal(terminal)
     person = sys.stdin.fileno()
     before = termios.tcgetattr(person)
     tty.setraw(person)

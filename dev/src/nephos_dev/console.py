@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import termios
 import tty
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,28 @@ def printed(shown: str) -> str:
     return _SAID_MEANWHILE.sub("", _ESCAPES.sub("", shown).replace("\r", "")).strip("\n")
 
 
+def open_terminal(terminal: Path) -> int:
+    """Open the pseudo-terminal of a guest's console and return its descriptor. Raises FailureError if it is gone."""
+    try:
+        descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
+    except OSError as error:
+        raise FailureError(f"the guest's console {terminal} is gone: {error.strerror}") from error
+    try:
+        tty.setraw(descriptor)
+    except termios.error as error:
+        os.close(descriptor)
+        raise FailureError(f"the guest's console {terminal} is gone: {error.args[-1]}") from error
+    return descriptor
+
+
 class Console:
-    """The console behind one pseudo-terminal of QEMU. A context manager: the terminal is closed at its end."""
+    """The console behind one pseudo-terminal of QEMU. A context manager: the terminal is closed at its end.
+
+    Everything raises FailureError where QEMU ends meanwhile, and its terminal with it.
+    """
 
     def __init__(self, terminal: Path) -> None:
-        descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
-        tty.setraw(descriptor)
-        self._session = fdpexpect.fdspawn(descriptor, encoding="utf-8", codec_errors="replace")
+        self._session = fdpexpect.fdspawn(open_terminal(terminal), encoding="utf-8", codec_errors="replace")
 
     def __enter__(self) -> "Console":
         return self
@@ -58,17 +74,15 @@ class Console:
     def log_in(self, user: str = "root", password: str | None = None, *, timeout_s: float = 120) -> None:
         """Reach a shell, whether the console shows a login or one that was left open. Raises FailureError."""
         for _ in range(int(timeout_s / _KNOCK_EVERY_S)):
-            self._session.send("\r")
+            self._type("\r")
             try:
-                seen = self._session.expect([_PROMPT, _LOGIN, _PASSWORD], timeout=_KNOCK_EVERY_S)
+                seen = self._expect([_PROMPT, _LOGIN, _PASSWORD], timeout_s=_KNOCK_EVERY_S)
             except pexpect.TIMEOUT:
                 continue
-            except pexpect.EOF as error:
-                raise FailureError("the guest's console was closed") from error
             if seen == 0:
                 return
             if seen == 1:
-                self._session.send(f"{user}\r")
+                self._type(f"{user}\r")
                 self._answer_password(password)
         raise FailureError(f"no shell on the guest's console after {timeout_s:g} s; it shows: {self._last_lines()!r}")
 
@@ -76,25 +90,40 @@ class Console:
         """Run one shell command after `log_in`. Raises FailureError if it does not end in time."""
         mark = secrets.token_hex(4)
         # The echo of what is typed has a quote inside each mark, what the shell prints has none.
-        self._session.send(f"echo '{mark}'-begin; {command}; echo '{mark}'-end=$?\r")
+        self._type(f"echo '{mark}'-begin; {command}; echo '{mark}'-end=$?\r")
         try:
-            self._session.expect(rf"{mark}-begin\r*\n(.*?){mark}-end=(\d+)\r*\n", timeout=timeout_s)
+            self._expect([rf"{mark}-begin\r*\n(.*?){mark}-end=(\d+)\r*\n"], timeout_s=timeout_s)
             output, status = self._session.match.groups()
-            self._session.expect(_PROMPT_AGAIN, timeout=timeout_s)
-        except (pexpect.TIMEOUT, pexpect.EOF) as error:
+            self._expect([_PROMPT_AGAIN], timeout_s=timeout_s)
+        except pexpect.TIMEOUT as error:
             message = f"{command!r} did not end in the guest within {timeout_s:g} s; it shows: {self._last_lines()!r}"
             raise FailureError(message) from error
         return Answer(status=int(status), output=printed(output))
 
     def send_line(self, command: str) -> None:
         """Type a command and don't wait for its end: for those that end the guest."""
-        self._session.send(f"{command}\r")
+        self._type(f"{command}\r")
+
+    def _type(self, text: str) -> None:
+        try:
+            self._session.send(text)
+        except OSError as error:  # EIO: QEMU, which held the other end, is gone
+            raise FailureError("the guest's console was closed") from error
+
+    def _expect(self, patterns: list[str], *, timeout_s: float) -> int:
+        try:
+            return int(self._session.expect(patterns, timeout=timeout_s))
+        except pexpect.EOF as error:
+            raise FailureError("the guest's console was closed") from error
 
     def _answer_password(self, password: str | None) -> None:
         if password is None:
             return
-        self._session.expect(_PASSWORD, timeout=10)
-        self._session.send(f"{password}\r")
+        try:
+            self._expect([_PASSWORD], timeout_s=10)
+        except pexpect.TIMEOUT as error:
+            raise FailureError(f"the guest's console asks for no password; it shows: {self._last_lines()!r}") from error
+        self._type(f"{password}\r")
 
     def _last_lines(self) -> str:
         return _ESCAPES.sub("", str(self._session.before or ""))[-300:]
