@@ -156,7 +156,7 @@ def wait_admitting(api: Api) -> None:
             answer = api.create(manifest("Network", {}), dryRun="All")
         except OSError as error:
             raise NotYet(str(error)) from error
-        if answer.code >= 500 or "finalizers" not in answer.accepted()["metadata"]:
+        if answer.code >= 300 or "finalizers" not in answer.body["metadata"]:
             raise NotYet(answer.message or "the finalizer's policy does not act yet")
 
     wait_for(probe, what="the policies to act", timeout_s=60)

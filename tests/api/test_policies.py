@@ -4,7 +4,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from .conftest import ADMIN, AGENT, GARBAGE_COLLECTOR, IMAGE_SERVICE, OPERATOR, TENANT, Api, manifest
+from nephos_dev.waiting import NotYet, wait_for
+
+from .conftest import ADMIN, AGENT, GARBAGE_COLLECTOR, IMAGE_SERVICE, OPERATOR, TENANT, Answer, Api, manifest
 
 FINALIZER = "nephos.cloud/cleanup"
 CLEANED: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -38,10 +40,11 @@ def test_an_update_by_others_keeps_the_finalizer_and_their_own(api: Api, user: s
     body = manifest("Network", {})
     api.create(body | {"metadata": body["metadata"] | {"finalizers": ["example.org/mine"]}}).accepted()
     try:
-        kept = api.patch(body, {"metadata": {"finalizers": ["example.org/mine"], "labels": {"a": "b"}}}).accepted()
+        change = {"metadata": {"finalizers": ["example.org/mine"], "labels": {"a": "b"}}}
+        kept = api.patch(body, change, user=user).accepted()
         assert sorted(kept["metadata"]["finalizers"]) == ["example.org/mine", FINALIZER]
         api.delete(body).accepted()
-        kept = api.patch(body, {"metadata": {"finalizers": None}}).accepted()
+        kept = api.patch(body, {"metadata": {"finalizers": None}}, user=user).accepted()
         assert kept["metadata"]["finalizers"] == [FINALIZER]
     finally:
         api.remove(body)
@@ -146,7 +149,15 @@ class TestCatalog:
             }
         )
         body = manifest("Image", self.SPEC, namespace="nephos-catalog")
-        api.create(body, user="editor", dryRun="All").refused("may not publish there", "use your project's namespace")
+
+        def once_the_role_acts() -> Answer:
+            answer = api.create(body, user="editor", dryRun="All")
+            if "cannot create resource" in answer.message:
+                raise NotYet(answer.message)
+            return answer
+
+        answer = wait_for(once_the_role_acts, what="the role of the editor", timeout_s=30)
+        answer.refused("may not publish there", "use your project's namespace")
 
 
 class TestProvidersNetworks:

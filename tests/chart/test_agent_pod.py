@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from nephos_dev.waiting import NotYet, wait_for
 from .conftest import Document, Render
 
 PINGS_EVERY_S = 0.1
+ANSWER_BOUND_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,16 @@ def test_deleting_the_agents_pod_leaves_qemu_and_dnsmasq_running(
     server = tenant.wait_phase("one", "Active", timeout_s=120)
     address = server["status"]["addresses"][0]["address"]
     qemu, dnsmasq = qemu_of(node.host, server), dnsmasq_of(node.host)
-    inside = node.processes_of(first)
+    inside = {process(pid) for pid in node.processes_of(first)}
     assert inside
-    assert not inside & {qemu.pid, dnsmasq.pid}
+    assert not inside & {qemu, dnsmasq}
     wait_for(lambda: ping_once(dnsmasq, address), what=f"ping {address}", timeout_s=90)
 
     with pinging(dnsmasq, address) as pings:
         cloud.kubectl("delete", "pod", f"--namespace={SYSTEM_NAMESPACE}", "--selector", AGENT, "--timeout=60s")
         second = wait_agent(cloud)
     assert second != first
-    assert not {pid for pid in inside if Path(f"/proc/{pid}").exists()}
+    assert not any(map(lives, inside))
     assert qemu_of(node.host, server) == qemu
     assert dnsmasq_of(node.host) == dnsmasq
     assert pings.lost == 0, f"{pings.lost} of {pings.sent} pings lost"
@@ -170,6 +172,13 @@ def process(pid: int) -> Process:
     return Process(pid, int(fields[19]))  # field 22 of proc(5), the first two being before the bracket
 
 
+def lives(one: Process) -> bool:
+    try:
+        return process(one.pid) == one
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @dataclass
 class Pings:
     sent: int = 0
@@ -185,15 +194,19 @@ def ping_once(near: Process, address: str) -> None:
 @contextmanager
 def pinging(near: Process, address: str) -> Iterator[Pings]:
     """Ping a guest from the network namespace of `near`, and count when the block ends."""
-    command = ["nsenter", f"--target={near.pid}", "--net", "ping", "-q", f"-i{PINGS_EVERY_S}", address]
+    command = ["nsenter", f"--target={near.pid}", "--net", "ping", f"-i{PINGS_EVERY_S}", address]
     pings = Pings()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output, text=True) as running:
         try:
             yield pings
         finally:
             running.send_signal(signal.SIGINT)
-            said, _ = running.communicate()
-    summary = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+            running.wait()
+            output.seek(0)
+            said = output.read()
+    summary = re.search(r"(\d+) packets transmitted", said)
     assert summary, said
     pings.sent = int(summary[1])
-    pings.lost = max(0, pings.sent - int(summary[2]) - 1)  # the last one may be on its way when ping is ended
+    answered = {int(number) for number in re.findall(r"bytes from .*icmp_seq=(\d+)", said)}
+    sent_long_ago = range(1, pings.sent + 1 - round(ANSWER_BOUND_S / PINGS_EVERY_S))
+    pings.lost = len({*range(1, max(answered, default=0)), *sent_long_ago} - answered)

@@ -34,7 +34,7 @@ def wait_sound(cloud: Cloud, *, timeout_s: float = 60) -> None:
         try:
             picture = observe(cloud)
             found = [*violations(picture, NAMING), *_differences(cloud, picture)]
-        except FailureError as failure:
+        except (FailureError, FileNotFoundError) as failure:  # why: a folder may go while it is read
             raise NotYet(str(failure)) from failure
         if found:
             more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []

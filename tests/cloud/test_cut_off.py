@@ -122,7 +122,7 @@ def test_what_a_host_could_not_hear_from_the_api_server_it_makes_up_for(shire: S
             eventually(flows, what="the other host can't have heard of it")
             eventually(shire.ping(two, one), what="neighbours go on")
         eventually_not(flows, what="the flow that no rule allows is cut", timeout_s=BACK_BOUND_S)
-    assert shire.ping(two, one)().status
+    eventually_not(shire.ping(two, one), what="neighbours, whom no rule allows", timeout_s=BACK_BOUND_S)
     page = f"timeout 2 wget -q -O - http://{shire.of(one)}/"
     eventually(shire.guests.ask(two, page), one, what="what is still allowed")
     _expect_floating_at(shire, shire.stranger)

@@ -107,5 +107,5 @@ def _qemu(cloud: Cloud) -> set[int]:
 def _program(pid: int) -> str:
     try:
         return str(Path(f"/proc/{pid}/exe").readlink())
-    except FileNotFoundError:  # it ended meanwhile
+    except OSError:  # it ended meanwhile
         return ""

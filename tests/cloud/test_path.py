@@ -23,6 +23,7 @@ from nephos_dev import binaries, internet
 from nephos_dev.asking import Guests, eventually, eventually_not
 from nephos_dev.cloud import Cloud
 from nephos_dev.layout import WORK_TREE
+from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
 from nephos_dev.waiting import NotYet, wait_for
 
@@ -48,7 +49,10 @@ class Scene:
         """Ask until the hosts have all that the objects say, and pass it: no ping waits for all of it."""
 
         def probe() -> Explanation:
-            explanation = self.explain(source, destination)
+            try:
+                explanation = self.explain(source, destination)
+            except FailureError as failure:
+                raise NotYet(str(failure)) from failure
             if not explanation.passes_as_programmed or any(hop.differences for hop in explanation.hops):
                 raise NotYet(render(explanation))
             return explanation

@@ -33,7 +33,7 @@ def test_a_server_on_the_providers_network_and_the_outside_reach_each_other(
     cloud: Cloud, tenant: Tenant, guest: Guest
 ) -> None:
     rule = {"direction": "Ingress", "protocol": "ICMP", "remoteCIDR": "0.0.0.0/0"}
-    tenant.apply(
+    tenant.apply_once_heard(
         manifest("SecurityGroup", "ping", rules=[rule]),
         server_manifest("web", "public", securityGroups=["ping"], configDrive=True),
     )

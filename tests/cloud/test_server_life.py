@@ -122,7 +122,9 @@ def test_no_valid_host_says_how_many_hosts_each_filter_refused(tenant: Tenant) -
                 "spec": {"quota": {"ramMiB": -1}},
             }
         )
-        tenant.apply(*network_manifests("blue", "10.20.0.0/24"), server_manifest("web", "blue", flavor="giant"))
+        tenant.apply_once_heard(
+            *network_manifests("blue", "10.20.0.0/24"), server_manifest("web", "blue", flavor="giant")
+        )
         failed = tenant.wait_phase("web", "Error")
         message = conditions(failed)["Ready"]["message"]
         assert "No valid host" in message

@@ -47,12 +47,13 @@ def eventually(ask: Ask, expected: str = "", *, what: str, timeout_s: float = _A
 
 
 def eventually_not(ask: Ask, *, what: str, timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
-    """Ask until the command fails. Raises FailureError with the last answer."""
+    """Ask until the command fails twice in a row: once may be a stall. Raises FailureError with the last answer."""
 
     def probe() -> None:
-        answer = ask()
-        if not answer.status:
-            raise NotYet(f"it still answers: {answer.output.strip()}")
+        for _ in range(2):
+            answer = ask()
+            if not answer.status:
+                raise NotYet(f"it still answers: {answer.output.strip()}")
 
     wait_for(probe, what=what, timeout_s=timeout_s)
 

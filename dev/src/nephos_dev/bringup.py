@@ -84,10 +84,14 @@ class BringUp:
         self._start_hosts()
         self._wait_services()
         self._wait_agents()
+        with step(self.progress, "policies act, bad manifests are refused"):
+            install.check_rules(self.cluster)
         if image:
             with step(self.progress, "catalog: Flavor and Image tiny, Network public"):
                 install.install_catalog(self.cluster, image)
-        self._check_rules()
+        if image and self.plan.operators:
+            with step(self.progress, "the webhook refuses what contradicts the catalog"):
+                install.check_webhook(self.cluster)
 
     def _guest_image(self) -> BuiltImage | None:
         if not self.plan.catalog:
@@ -248,12 +252,6 @@ class BringUp:
                     install.expect_host_up(self.cluster, name, with_operator=bool(self.plan.operators))
 
                 Supervisor(host.supervisor_socket).wait_ready("agent", ready, timeout_s=_READY_TIMEOUT_S)
-
-    def _check_rules(self) -> None:
-        with step(self.progress, "bad manifests are refused"):
-            install.check_rules(self.cluster)
-            if self.plan.operators and self.plan.catalog:
-                install.check_webhook(self.cluster)
 
 
 def _connect(family: socket.AddressFamily, address: str | tuple[str, int]) -> None:

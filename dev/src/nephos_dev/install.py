@@ -180,9 +180,20 @@ def expect_host_up(cluster: Cluster, name: str, *, with_operator: bool) -> None:
 
 
 def check_rules(cluster: Cluster) -> None:
-    """Wait until schema and policies refuse what they should."""
+    """Wait until schema and policies refuse what they should, and those that set finalizers know the kinds."""
     for refusal in (SCHEMA_REFUSAL, POLICY_REFUSAL):
         _wait_refused(cluster, refusal)
+    wait_for(lambda: _expect_finalizer(cluster), what="a Project's finalizer", timeout_s=_RULES_TIMEOUT_S)
+
+
+def _expect_finalizer(cluster: Cluster) -> None:
+    """Raise NotYet until it is set: API servers learn a kind's schema for mutating policies up to 5 s late (503)."""
+    project = json.dumps({**_object("nephos.cloud/v1alpha1", "Project", "nephos-dev-check"), "spec": {}})
+    tried = cluster.try_kubectl("create", "--dry-run=server", "--output=json", "--filename=-", stdin=project)
+    if tried.returncode:
+        raise NotYet(tried.stderr.strip())
+    if not json.loads(tried.stdout)["metadata"].get("finalizers"):
+        raise NotYet("it is not set yet")
 
 
 def check_webhook(cluster: Cluster) -> None:

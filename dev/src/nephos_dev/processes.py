@@ -38,9 +38,10 @@ def boot_id() -> str:
 
 def recorded_namespace(record: Path) -> str:
     """Return the mount namespace that a host's init noted in this boot, or an empty string."""
-    if not record.is_file():
+    try:
+        namespace, _, boot = record.read_text().strip().partition(" ")
+    except FileNotFoundError:
         return ""
-    namespace, _, boot = record.read_text().strip().partition(" ")
     return namespace if boot == boot_id() else ""
 
 

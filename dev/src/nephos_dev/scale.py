@@ -24,6 +24,7 @@ from nephos_dev.waiting import NotYet, wait_for
 
 _POSTS_AT_A_TIME = 8
 _WATCH_S = 60
+_WATCH_PAUSE_S = 0.2
 _CONTENT = "ab" * 32
 
 
@@ -130,12 +131,17 @@ class _Watching(threading.Thread):
         while not self._all.is_set():
             with suppress(requests.RequestException):
                 self._watch()
+            self._all.wait(_WATCH_PAUSE_S)
 
     def _watch(self) -> None:
         query = {"watch": "true", "timeoutSeconds": str(_WATCH_S)}
         with self._client.session.get(self._url, params=query, stream=True, timeout=2 * _WATCH_S) as response:
+            response.raise_for_status()
             for line in response.iter_lines(chunk_size=65_536):
-                self._note(json.loads(line)["object"])
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                self._note(event["object"])
                 if len(self._seen) == len(self._names):
                     self._all.set()
                     return

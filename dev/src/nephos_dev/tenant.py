@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ Manifest = Mapping[str, Any]
 _API_VERSION = "nephos.cloud/v1alpha1"
 _ACTIVE_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 60.0
+_HEARD_TIMEOUT_S = 15.0
 
 
 def manifest(kind: str, name: str, **spec: Any) -> Manifest:
@@ -50,6 +52,33 @@ class Tenant:
         """Apply manifests in the project's namespace. Raises FailureError with the API server's sentence."""
         placed = ({**manifest, "metadata": {**manifest["metadata"], "namespace": self.name}} for manifest in manifests)
         self.cluster.apply_objects(*placed)
+
+    def apply_once_heard(self, *manifests: Manifest) -> None:
+        """Apply what admission refuses until the replica that answers has heard of a change made just before."""
+
+        def probe() -> None:
+            try:
+                self.apply(*manifests)
+            except FailureError as failure:
+                raise NotYet(str(failure)) from failure
+
+        wait_for(probe, what="the manifests are admitted", timeout_s=_HEARD_TIMEOUT_S)
+
+    def expect_refused(self, sentence: str, refused: Manifest) -> None:
+        """Ask, keeping nothing, until admission refuses the manifest with what `sentence`, a pattern, matches.
+
+        A webhook that is late lets a request pass, and judges by what its replica has heard of.
+        """
+        document = json.dumps({**refused, "metadata": {**refused["metadata"], "namespace": self.name}})
+
+        def probe() -> None:
+            tried = self.cluster.try_kubectl(
+                *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-"), stdin=document
+            )
+            if not tried.returncode or not re.search(sentence, tried.stderr):
+                raise NotYet(tried.stderr.strip() or "it is accepted")
+
+        wait_for(probe, what=f"refusal with {sentence!r}", timeout_s=_HEARD_TIMEOUT_S)
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return an object of the project's namespace, or None. Raises FailureError while the API server is away."""

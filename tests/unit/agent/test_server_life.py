@@ -262,9 +262,13 @@ async def test_of_two_that_fit_alone_only_one_is_built(world: World) -> None:
     await asyncio.gather(
         world.place(world.add_server("one"), flavor=half), world.place(world.add_server("two"), flavor=half)
     )
+
+    async def phases() -> list[str]:
+        return sorted([str((await world.get(Server, name)).status.phase) for name in ("one", "two")])
+
+    await eventually(phases, lambda found: "Active" in found)
     await world.settled()
-    phases = {name: (await world.get(Server, name)).status.phase for name in ("one", "two")}
-    assert sorted(map(str, phases.values())) == ["Active", "Build"]
+    assert await phases() == ["Active", "Build"]
 
 
 async def test_no_status_is_written_once_the_server_was_placed_elsewhere(world: World) -> None:

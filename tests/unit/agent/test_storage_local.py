@@ -185,6 +185,19 @@ async def test_a_kill_while_a_folder_is_removed_leaves_nothing_after_the_restart
     assert list((tmp_path / "servers").iterdir()) == []
 
 
+@pytest.mark.parametrize("left", [(), ("mark.json.partial",)])
+async def test_a_kill_before_a_folder_is_marked_leaves_nothing_once_the_server_is_deleted(
+    storage: LocalStorage, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "servers/uid-1"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_bytes(b'{"cloudId": "clo')
+    await storage.start()
+    await storage.delete("uid-1")
+    assert not folder.exists()
+
+
 async def test_what_carries_another_clouds_mark_or_none_is_never_touched(
     storage: LocalStorage, source: Source, tmp_path: Path
 ) -> None:

@@ -140,7 +140,10 @@ def is_clean(store: Store) -> bool:
     return not store.partial_uids()
 
 
-async def test_an_image_becomes_active_with_few_writes(world: World, web_server: Any) -> None:
+async def test_an_image_becomes_active_with_few_writes(
+    world: World, web_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "_LEAST_S", 3600.0)  # a disk that stalls is no more progress
     web_server.content = RAW
     async with world.running():
         await world.create(web_server.url())

@@ -5,7 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from nephos_agent.storage.durable import partial_of
 from nephos_agent.storage.mark import MARK_NAME
+
+
+def is_bare(folder: Path) -> bool:
+    """Tell whether nothing is in the folder, or a mark that was not finished: nobody's data."""
+    try:
+        return {path.name for path in folder.iterdir()} <= {partial_of(folder / MARK_NAME).name}
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def remove_folder(folder: Path) -> None:

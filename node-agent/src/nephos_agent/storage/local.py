@@ -24,7 +24,7 @@ from nephos_agent.storage import trash
 from nephos_agent.storage.cache import ImageCache, Space, disk_space
 from nephos_agent.storage.config_drive import digest, write_config_drive
 from nephos_agent.storage.durable import PARTIAL_SUFFIX
-from nephos_agent.storage.folder import remove_folder
+from nephos_agent.storage.folder import is_bare, remove_folder
 from nephos_agent.storage.mark import Mark, read_mark, write_mark
 from nephos_agent.storage.overlay import check_size, create_overlay
 from nephos_agent.storage.protocol import Disk, Progress
@@ -187,7 +187,7 @@ class LocalStorage:
 
     def _delete(self, server_uid: str) -> None:
         folder = self._servers / server_uid
-        if self._is_ours(folder):
+        if self._is_ours(folder) or is_bare(folder):
             remove_folder(folder)
         for trashed in trash.find(self._trash, server_uid):
             remove_folder(trashed)
