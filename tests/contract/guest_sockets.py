@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from contract.network_lab import Guest, inside
 
 SILENCE_S = 0.3
 """Within this time a datagram is there, on a path of a few devices in one kernel."""
+_TURNS = 30
+"""Of the loop, which carries the frames between hosts: one that was held up has not listened yet."""
+_CONNECT_S = 5.0
+"""A SYN that was lost comes again after a second."""
 
 
 @dataclass
@@ -25,14 +31,18 @@ class Datagrams:
 
     async def hears(self, message: bytes) -> bool:
         """Tell whether the message comes."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                while await loop.sock_recv(self.socket, 2048) != message:
-                    pass
-        except TimeoutError:
-            return False
-        return True
+        return await _comes(self.socket, lambda heard: heard == message)
+
+
+async def _comes(receiver: socket.socket, is_it: Callable[[bytes], bool]) -> bool:
+    """Tell whether something comes that is it."""
+    for _ in range(_TURNS):
+        with suppress(BlockingIOError):
+            while heard := receiver.recv(65_536):
+                if is_it(heard):
+                    return True
+        await asyncio.sleep(SILENCE_S / _TURNS)
+    return False
 
 
 def datagrams(guest: Guest, address: str, port: int) -> Datagrams:
@@ -61,17 +71,16 @@ class Connection:
         sender, receiver = (self.server, self.client) if answer else (self.client, self.server)
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(sender, message)
-        received = b""
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                while not received.endswith(message):
-                    received += await loop.sock_recv(receiver, 4096)
-        except TimeoutError:
-            return False
-        return True
+        received = bytearray()
+
+        def ends_with_it(heard: bytes) -> bool:
+            received.extend(heard)
+            return received.endswith(message)
+
+        return await _comes(receiver, ends_with_it)
 
 
-async def connect(client: Guest, server: Guest, address: str, port: int) -> Connection:
+async def connect(client: Guest, server: Guest, address: str, port: int, *, within_s: float = _CONNECT_S) -> Connection:
     """Connect the client to the server's address and port. Raises ``TimeoutError`` where nobody answers."""
 
     def listen() -> socket.socket:
@@ -87,7 +96,7 @@ async def connect(client: Guest, server: Guest, address: str, port: int) -> Conn
     loop = asyncio.get_running_loop()
     with inside(server.namespace, listen) as listener:
         client.sockets.append(inside(client.namespace, make))
-        async with asyncio.timeout(SILENCE_S):
+        async with asyncio.timeout(within_s):
             await loop.sock_connect(client.sockets[-1], (address, port))
             accepted, _ = await loop.sock_accept(listener)
     server.sockets.append(accepted)
@@ -96,8 +105,4 @@ async def connect(client: Guest, server: Guest, address: str, port: int) -> Conn
 
 async def hears_bytes(receiver: socket.socket, size: int) -> bool:
     """Tell whether a message of that size comes."""
-    try:
-        async with asyncio.timeout(SILENCE_S):
-            return len(await asyncio.get_running_loop().sock_recv(receiver, 65_536)) == size
-    except TimeoutError:
-        return False
+    return await _comes(receiver, lambda heard: len(heard) == size)

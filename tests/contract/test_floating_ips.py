@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ from contract.router_lab import (
     router,
     running_lab,
 )
-from contract.waiting import eventually
+from contract.waiting import answered, eventually
 from nephos_agent.network.linux.abilities import probe
 from nephos_agent.network.linux.announce import arp_frame, packet_socket
 from nephos_agent.network.memory import MemoryNetwork
@@ -216,7 +217,7 @@ async def test_a_floating_ip_moves_to_another_fixed_address_and_takes_no_flow_al
     wide = cloud.router(gateway(cloud.lab.two))
     await cloud.carry(wide, {"h1": (floating(21, A),)})
     assert await internet.pings("203.0.113.21")
-    flow = ("ping", "-i0.02", "-c100", "-W1", "203.0.113.21")
+    flow = ("ping", "-i0.02", "-c500", "-W1", "203.0.113.21")
     ping = asyncio.create_task(internet.run(*flow))
     received = inside(cloud.guests["d"].namespace, _icmp_socket)
     with received:
@@ -297,11 +298,13 @@ async def test_a_flow_goes_on_when_the_gateway_moves(cloud: Cloud, internet: Out
     await cloud.carry(cloud.router(gateway(cloud.lab.one)))
     guest = cloud.guests[name]
     assert await guest.pings(FAR_AWAY)
-    ping = asyncio.create_task(guest.run("ping", "-i0.02", "-c100", "-W1", FAR_AWAY))
-    await asyncio.sleep(0)
+    ping = await guest.start("ping", "-i0.02", FAR_AWAY)
     await cloud.carry(cloud.router(gateway(cloud.lab.two)))
-    _, output = await ping
-    assert "icmp_seq=100 " in output, output
+    await asyncio.sleep(1)
+    ping.send_signal(signal.SIGINT)
+    output = (await ping.communicate())[0].decode()
+    (sent,) = re.findall(r"(\d+) packets transmitted", output)
+    assert max(answered(output)) > int(sent) - 25, output
 
 
 async def test_a_server_directly_on_a_providers_network_meets_who_is_there(router_lab: Lab, internet: Outside) -> None:
@@ -497,8 +500,8 @@ async def test_a_sweep_repairs_what_somebody_breaks_of_an_uplink(
     await cloud.lab.one.driver._sweep()
     assert PUBLIC in cloud.lab.one.changed
     await cloud.carry(wide)
-    assert await cloud.guests["a"].pings(FAR_AWAY)
-    assert await internet.pings(ROUTER_ADDRESS)
+    await eventually(lambda: cloud.guests["a"].pings(FAR_AWAY))
+    await eventually(lambda: internet.pings(ROUTER_ADDRESS))
 
 
 async def test_a_providers_bridge_takes_in_everything_until_its_last_uplink_goes(
@@ -524,7 +527,7 @@ async def test_an_uplink_that_somebody_takes_down_outside_is_told(cloud: Cloud, 
     cloud.lab.one.in_host("ip", "link", "set", network_names(PUBLIC, "nephos").uplink_outer, "down")
     await eventually(partial(_is_told, cloud.lab.one, PUBLIC))
     await cloud.carry(wide)
-    assert await cloud.guests["a"].pings(FAR_AWAY)
+    await eventually(lambda: cloud.guests["a"].pings(FAR_AWAY))
 
 
 async def _is_told(host: Host, network_uid: str) -> bool:

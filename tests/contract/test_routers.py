@@ -30,7 +30,7 @@ from contract.router_lab import (
     router,
     running_lab,
 )
-from contract.waiting import eventually
+from contract.waiting import assert_all_answered, eventually
 from nephos_agent.launcher.protocol import Unit
 from nephos_agent.network.linux import namespaces
 from nephos_agent.network.linux.announce import packet_socket
@@ -178,7 +178,7 @@ async def test_who_sends_to_addresses_that_nobody_has_fills_no_table_of_the_host
     async def is_over() -> bool:
         return _in_router(router_lab, *given_up).count(prefix) == 40
 
-    await eventually(is_over, timeout_s=1)
+    await eventually(is_over, timeout_s=2.5)  # the kernel's own way takes 3 s
 
 
 async def test_a_port_that_joins_later_is_reached_by_the_router_and_one_that_left_is_not_known(cloud: Cloud) -> None:
@@ -476,7 +476,7 @@ async def test_a_restart_of_the_driver_loses_no_packet_and_changes_nothing(cloud
     assert (_in_router(lab, "ip", "-o", "link"), _in_router(lab, "nft", "list", "ruleset")) == before
     for ping in pings:
         _, output = await ping
-        assert " 0% packet loss" in output, output
+        assert_all_answered(output, 200)
 
 
 @pytest.mark.parametrize("is_restarted", [True, False])
@@ -523,7 +523,7 @@ async def test_what_somebody_breaks_of_a_router_is_told_and_repaired(cloud: Clou
     cloud.lab.one.in_tenants(*(word.format(**names) for word in sabotage))
     await eventually(partial(_is_told, cloud.lab))
     await cloud.carry(cloud.router())
-    assert await cloud.guests["a"].pings("10.20.0.12")
+    await eventually(lambda: cloud.guests["a"].pings("10.20.0.12"))
 
 
 @pytest.mark.parametrize(
@@ -546,8 +546,8 @@ async def test_what_somebody_breaks_inside_of_a_router_is_told_and_repaired(
     _in_router(cloud.lab, *(word.format(leg=inner_name("network-1", is_outside=False)) for word in sabotage))
     await eventually(partial(_is_told, cloud.lab))
     await cloud.carry(wide)
-    assert await cloud.guests["a"].pings("10.20.0.12")
-    assert await cloud.guests["a"].pings(FAR_AWAY)
+    for address in ("10.20.0.12", FAR_AWAY):
+        await eventually(partial(cloud.guests["a"].pings, address))
 
 
 async def test_the_drivers_own_changes_are_told_nobody(cloud: Cloud, internet: Outside) -> None:

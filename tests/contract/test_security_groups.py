@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from contract.group_lab import ESP, EVERYTHING_OUT, GRE, ICMP, ICMPV6, IN, OUT, SCTP, TCP, UDP, V4, V6, Guests
-from contract.guest_sockets import connect, datagrams, hears_bytes
+from contract.guest_sockets import SILENCE_S, connect, datagrams, hears_bytes
 from contract.network_lab import Guest, Lab, inside, network, port
 from contract.waiting import eventually
 from nephos_agent.network.addresses import link_local
@@ -34,7 +34,7 @@ async def test_nothing_comes_in_that_no_rule_allows_and_answers_always_do(guests
         assert await here.reaches(there, b"answer")
         await connect(guest, guests.a, "10.10.0.11", 80)
         with pytest.raises(TimeoutError):
-            await connect(guests.a, guest, address, 80)
+            await connect(guests.a, guest, address, 80, within_s=SILENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_ipv6_is_filtered_as_ipv4_is(guests: Guests) -> None:
     await eventually(lambda: guests.a.pings(f"{link_local(guests.b.mac)}%eth0"))
     await connect(guests.b, guests.a, "fd00:10::11", 80)
     with pytest.raises(TimeoutError):
-        await connect(guests.a, guests.b, "fd00:10::12", 80)
+        await connect(guests.a, guests.b, "fd00:10::12", 80, within_s=SILENCE_S)
 
 
 async def test_members_of_a_group_come_and_go(guests: Guests) -> None:

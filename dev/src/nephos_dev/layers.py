@@ -100,9 +100,11 @@ def _lint(screen: Screen) -> Result:
 
 def _run(layer: str, options: Sequence[str]) -> Result:
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    # Not pytest's usual folder: later runs tidy that up, and stumble over mounts of one that was killed.
+    with tempfile.TemporaryDirectory(prefix="nephos-tests-", ignore_cleanup_errors=True) as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", f"tests/{layer}", f"--junitxml={report}", "--quiet", *options]
+        places = (f"--junitxml={report}", f"--basetemp={folder}/t")
+        command = [sys.executable, "-m", "pytest", f"tests/{layer}", *places, "--quiet", *options]
         done = subprocess.run(command, cwd=WORK_TREE, check=False)
         text = report.read_text() if report.is_file() else ""
     return read_report(layer, text, seconds=time.monotonic() - begun, status=done.returncode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import libvirt
@@ -109,8 +109,7 @@ class LibvirtConnection:
         failures = 0
         while True:
             try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    self._connection = await self._loop.run_in_executor(self._executor, self._open)
+                self._connection = await self._connect()
             except (libvirt.libvirtError, TimeoutError) as error:
                 failures += 1
                 log.warning("libvirtd does not answer", uri=self._uri, error=str(error), failures=failures)
@@ -126,6 +125,19 @@ class LibvirtConnection:
                 log.warning("connection to libvirtd lost", uri=self._uri)
             else:
                 await asyncio.sleep(_RECONNECT.delay_s(failures))
+
+    async def _connect(self) -> libvirt.virConnect:
+        """Open a connection; one that is there too late for us is closed, or its events would come twice."""
+        opening = self._executor.submit(self._open)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                connection = await asyncio.wrap_future(opening)
+        except BaseException:
+            opening.add_done_callback(_close_opened)
+            raise
+        if not connection.isAlive():  # its end was told before anybody knew it
+            raise TimeoutError("libvirtd closed the connection at once")
+        return connection
 
     def _open(self) -> libvirt.virConnect:
         connection = libvirt.open(self._uri)
@@ -160,6 +172,11 @@ def _close(connection: libvirt.virConnect) -> None:
         connection.close()
     except libvirt.libvirtError as error:
         log.info("closing the connection to libvirtd failed", error=str(error))
+
+
+def _close_opened(opening: Future[libvirt.virConnect]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        _close(opening.result())
 
 
 def _forget(future: asyncio.Future[Any]) -> None:

@@ -7,9 +7,11 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink import NLM_F_DUMP_INTR, NLMSG_DONE
 
 from nephos_agent.network.addresses import link_local
 from nephos_agent.network.linux.netlink_codec import attribute, attributes, message, messages
+from nephos_agent.network.linux.netlink_socket import NetlinkSocket, whole
 
 VALUES = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_size=8)
 
@@ -27,6 +29,38 @@ def test_messages_are_read_as_they_were_written(values: list[tuple[int, bytes]])
         packed = message(kind, 0, 1, body)
         data += packed + bytes(-len(packed) % 4)
     assert [(kind, bytes(body)) for kind, body in messages(memoryview(data))] == values
+
+
+class Interrupted:
+    """A socket over which the kernel dumps two entries, and says so many times that they changed meanwhile."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.asked = 0
+
+    def send(self, _request: bytes) -> None:
+        self.asked += 1
+
+    def recv(self, _size: int) -> bytes:
+        flag = NLM_F_DUMP_INTR if self.asked <= self.times else 0
+        return message(28, 0, 1, b"oneX") + message(28, flag, 1, b"twoX") + message(NLMSG_DONE, 0, 1, bytes(4))
+
+
+@pytest.mark.parametrize("times", [0, 1, 4])
+def test_a_dump_that_changed_meanwhile_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    kernel, opened = Interrupted(times), NetlinkSocket(socket.NETLINK_ROUTE, "entries")
+    opened.close()
+    monkeypatch.setattr(opened, "_socket", kernel)
+    assert [bytes(payload) for _kind, payload in whole(lambda: opened.dump(30, b""))] == [b"oneX", b"twoX"]
+    assert kernel.asked == times + 1
+
+
+def test_a_dump_that_always_changes_meanwhile_is_an_error_and_no_half_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = NetlinkSocket(socket.NETLINK_ROUTE, "entries")
+    opened.close()
+    monkeypatch.setattr(opened, "_socket", Interrupted(100))
+    with pytest.raises(OSError, match="changed meanwhile"):
+        whole(lambda: opened.dump(30, b""))
 
 
 @pytest.mark.parametrize(

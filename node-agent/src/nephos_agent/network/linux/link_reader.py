@@ -20,7 +20,8 @@ from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC, IFF_UP
 
-from nephos_agent.network.linux.netlink_codec import attribute, attributes, message, messages
+from nephos_agent.network.linux.netlink_codec import attribute, attributes, flagged_messages, message, messages
+from nephos_agent.network.linux.netlink_socket import expect_whole, whole
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
 _STATS64: Final = struct.Struct("=8Q")
@@ -141,23 +142,25 @@ class LinkReader:
 
     def all(self) -> tuple[Link, ...]:
         """Return every link."""
-        self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
-        return tuple(map(read_link, self._dumped()))
+        return tuple(map(read_link, whole(self._dump)))
 
     def counters(self) -> dict[str, Counters]:
         """Return what every link has counted, by its name."""
-        self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
-        return dict(map(_read_counters, self._dumped()))
+        return dict(map(_read_counters, whole(self._dump)))
 
     def _send(self, flags: int, body: bytes) -> None:
         self._sequence += 1
         header = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         self._socket.send(message(RTM_GETLINK, flags, self._sequence, header + body))
 
-    def _dumped(self) -> Iterator[memoryview]:
+    def _dump(self) -> Iterator[memoryview]:
+        self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
+        seen = 0
         while True:
-            for kind, payload in messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
+            for kind, flags, payload in flagged_messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
+                seen |= flags
                 if kind == _NLMSG_DONE:
+                    expect_whole(seen)
                     return
                 if kind == RTM_NEWLINK:
                     yield payload

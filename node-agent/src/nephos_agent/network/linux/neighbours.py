@@ -20,7 +20,7 @@ from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT
 
 from nephos_agent.network.linux.netlink_codec import attribute, attributes
-from nephos_agent.network.linux.netlink_socket import NetlinkSocket
+from nephos_agent.network.linux.netlink_socket import NetlinkSocket, whole
 
 FAMILIES: Final = (socket.AF_BRIDGE, socket.AF_INET, socket.AF_INET6)
 _NDMSG: Final = struct.Struct("=BxxxiHBB")
@@ -100,7 +100,7 @@ class NeighbourSocket:
 
     def dump(self, family: int) -> Iterator[Entry]:
         """Yield all entries of the family."""
-        for kind, payload in self._socket.dump(RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0)):
+        for kind, payload in whole(lambda: self._socket.dump(RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0))):
             if kind == RTM_NEWNEIGH:
                 yield read_entry(payload)
 

@@ -19,10 +19,15 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 def messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield type and payload of the messages in a datagram."""
+    return ((kind, payload) for kind, _flags, payload in flagged_messages(data))
+
+
+def flagged_messages(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Yield type, flags and payload of the messages in a datagram."""
     offset = 0
     while offset + HEADER.size <= len(data):
-        length, kind, _flags, _sequence, _port = HEADER.unpack_from(data, offset)
-        yield kind, data[offset + HEADER.size : offset + length]
+        length, kind, flags, _sequence, _port = HEADER.unpack_from(data, offset)
+        yield kind, flags, data[offset + HEADER.size : offset + length]
         offset += _aligned(length)
 
 

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Final, TypeVar
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST
 
-from nephos_agent.network.linux.netlink_codec import message, messages
+from nephos_agent.network.linux.netlink_codec import flagged_messages, message, messages
+
+T = TypeVar("T")
 
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _BATCH_BYTES: Final = 64 * 1024
 _BUFFER_BYTES: Final = 1 << 20
+_DUMP_TRIES: Final = 5
 _SEQUENCE_IN_ERROR: Final = 4 + 8
 """Behind the code, in the header of the message that is answered."""
 
 Request = tuple[int, int, bytes]
 """Type, flags beside NLM_F_REQUEST, and body."""
+
+
+def expect_whole(flags: int) -> None:
+    """Raise ``InterruptedError`` if the flags of a dump's messages say that what it lists changed meanwhile.
+
+    Source: NLM_F_DUMP_INTR in linux/netlink.h.
+    """
+    if flags & NLM_F_DUMP_INTR:
+        raise InterruptedError(errno.EINTR, "what a netlink dump lists changed meanwhile")
+
+
+def whole(dump: Callable[[], Iterable[T]]) -> tuple[T, ...]:
+    """Return a dump that nothing interrupted. Raises ``InterruptedError`` after some tries."""
+    for _ in range(_DUMP_TRIES - 1):
+        with suppress(InterruptedError):
+            return tuple(dump())
+    return tuple(dump())
 
 
 class NetlinkSocket:
@@ -54,12 +76,15 @@ class NetlinkSocket:
             self._flush(batch, tolerated)
 
     def dump(self, kind: int, body: bytes) -> Iterator[tuple[int, memoryview]]:
-        """Yield type and payload of the answers."""
+        """Yield type and payload of the answers. Raises ``InterruptedError`` at the end if some may be missing."""
         self._sequence += 1
         self._socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, body))
+        seen = 0
         while True:
-            for answer, payload in self._receive():
+            for answer, flags, payload in flagged_messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
+                seen |= flags
                 if answer == _NLMSG_DONE:
+                    expect_whole(seen)
                     return
                 if answer == _NLMSG_ERROR:
                     self._raise(payload, frozenset())

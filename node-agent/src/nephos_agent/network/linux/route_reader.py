@@ -13,7 +13,7 @@ from typing import Final
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_GETRULE, RTM_NEWROUTE, RTM_NEWRULE
 
 from nephos_agent.network.linux.netlink_codec import attributes
-from nephos_agent.network.linux.netlink_socket import NetlinkSocket
+from nephos_agent.network.linux.netlink_socket import NetlinkSocket, whole
 from nephos_agent.network.router.facts import MAIN_TABLE, Route, RoutingRule
 
 OURS: Final = 4
@@ -71,7 +71,7 @@ class RouteReader:
 
         ``names`` are those of the devices, by index.
         """
-        dumped = self._socket.dump(RTM_GETROUTE, _RTMSG.pack(*[0] * 9))
+        dumped = whole(lambda: self._socket.dump(RTM_GETROUTE, _RTMSG.pack(*[0] * 9)))
         found = [each for kind, payload in dumped if kind == RTM_NEWROUTE and (each := read_route(payload, names))]
         return (
             frozenset(each.route for each in found if each.is_ours and each.route.device),
@@ -80,7 +80,7 @@ class RouteReader:
 
     def rules(self) -> frozenset[RoutingRule]:
         """Return the rules for IPv4 that are not the kernel's own."""
-        dumped = self._socket.dump(RTM_GETRULE, _RTMSG.pack(socket.AF_INET, *[0] * 8))
+        dumped = whole(lambda: self._socket.dump(RTM_GETRULE, _RTMSG.pack(socket.AF_INET, *[0] * 8)))
         return frozenset(rule for kind, payload in dumped if kind == RTM_NEWRULE and (rule := read_rule(payload)))
 
 
