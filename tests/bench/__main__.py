@@ -207,8 +207,8 @@ def _range(counts: Collection[int]) -> str:
 def measure_scale(screen: Console, servers: int, hosts: int) -> list[Figure]:
     """Servers on simulated hosts in one process, with a real API server and operator."""
     cloud = Cloud("scale", progress=Lines(screen))
-    cloud.up(Plan(hosts=0, image_service=False, agents=False, catalog=False))
     try:
+        cloud.up(Plan(hosts=0, image_service=False, agents=False, catalog=False))
         tenant = Tenant(cloud.cluster, "many")
         prepare(cloud, tenant, _NETWORKS)
         with simulated_hosts(cloud, hosts) as agents:
@@ -244,8 +244,8 @@ def show(figures: list[Figure], screen: Console) -> None:
 def _cloud(screen: Console) -> Iterator[tuple[Cloud, Tenant, RawBridge]]:
     """One host, so that raw guests and Servers run at the same place; the first domain's start-up cost is paid."""
     cloud = Cloud("bench", progress=Lines(screen))
-    cloud.up(Plan(hosts=1))
     try:
+        cloud.up(Plan(hosts=1))
         host = cloud.hosts[0]
         overcommit = json.dumps({"spec": {"allocationRatio": {"vcpus": _VCPU_RATIO}}})
         cloud.kubectl("patch", "host", host.name, "--type=merge", f"--patch={overcommit}")

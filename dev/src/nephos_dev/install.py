@@ -188,7 +188,7 @@ def check_rules(cluster: Cluster) -> None:
 
 def _expect_finalizer(cluster: Cluster) -> None:
     """Raise NotYet until it is set: API servers learn a kind's schema for mutating policies up to 5 s late (503)."""
-    project = json.dumps({**_object("nephos.cloud/v1alpha1", "Project", "nephos-dev-check"), "spec": {}})
+    project = json.dumps({**_object("nephos.cloud/v1alpha1", "Project", "check"), "spec": {}})
     tried = cluster.try_kubectl("create", "--dry-run=server", "--output=json", "--filename=-", stdin=project)
     if tried.returncode:
         raise NotYet(tried.stderr.strip())
