@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbus_fast import Message, MessageType
 
 from contract.waiting import eventually, listens
 from nephos_agent.launcher import supervisor
 from nephos_agent.launcher.memory import MemoryLauncher
 from nephos_agent.launcher.protocol import HostServices, Launcher, Unit
 from nephos_agent.launcher.supervisor import SupervisorLauncher, render
-from nephos_agent.launcher.systemd import BusError, SystemdLauncher
+from nephos_agent.launcher.systemd import BusError, SystemBus, SystemdLauncher
 from nephos_api.errors import TemporaryFault
 
 _SUPERVISORD = """
@@ -94,6 +95,38 @@ class SystemdBus:
                 self.services[name] += 1
             case _:
                 raise AssertionError(f"systemd has no {member}({signature})")
+
+
+def _job_removed(job: str) -> Message:
+    return Message(
+        message_type=MessageType.SIGNAL,
+        path="/org/freedesktop/systemd1",
+        interface="org.freedesktop.systemd1.Manager",
+        member="JobRemoved",
+        signature="uoss",
+        body=[7, job, "some.service", "done"],
+    )
+
+
+async def test_a_job_that_is_over_before_systemd_has_named_it_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus = SystemBus()
+
+    async def call(*_arguments: Any) -> list[Any]:
+        bus._on_message(_job_removed("/org/freedesktop/systemd1/job/7"))
+        return ["/org/freedesktop/systemd1/job/7"]
+
+    monkeypatch.setattr(bus, "call", call)
+    async with asyncio.timeout(10):
+        await bus.run_job("StopUnit", "ss", ["nephos-test-one.service", "replace"])
+    assert not bus._ended
+
+
+def test_jobs_of_others_are_not_kept() -> None:
+    bus = SystemBus()
+    bus._on_message(_job_removed("/org/freedesktop/systemd1/job/8"))
+    assert not bus._ended
 
 
 @dataclass

@@ -189,7 +189,7 @@ class Agent:
 
     def _domain_changed(self, server_uid: str) -> None:
         if server_uid:
-            self.servers.add(server_uid)
+            self.servers.notice(server_uid)
         else:
             self._sweep.ask()
 

@@ -41,7 +41,7 @@ class Consoles:
     def _rotate(self) -> None:
         for path in self._folder.glob(f"*{_SUFFIX}"):
             if path.stat().st_size >= self._full_bytes:
-                shutil.copyfile(path, _older(path))
+                shutil.copy(path, _older(path))  # with its mode: what a guest says is its tenant's
                 with path.open("r+b") as log:
                     log.truncate(0)
 

@@ -29,7 +29,14 @@ class Observation:
         """Tell whether the host answers for it, or may."""
         if self.fault:
             return True
-        return self.router is not None and any(each.uid == floating_ip.uid for each in self.router.floating_ips)
+        if self.router is None:
+            return False
+        is_described = any(each.uid == floating_ip.uid for each in self.router.floating_ips)
+        return is_described or self._is_kept(self.router, floating_ip)
+
+    def _is_kept(self, router: HostRouter, floating_ip: FloatingIP) -> bool:
+        """Tell whether the router keeps it though the API does not name it: nothing is known of its fixed address."""
+        return router.keep_unknown and floating_ip.status.fixed_address not in router.known_addresses()
 
     def is_settled(self, floating_ip: FloatingIP) -> bool:
         """Tell whether nothing of it is on its way: it answers, or can't for a reason that stays, or is let go."""

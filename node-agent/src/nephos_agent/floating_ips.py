@@ -113,4 +113,4 @@ class FloatingIPs:
 def _asked(bound: tuple[FloatingIP, ...], router: HostRouter | None) -> tuple[object, ...]:
     """Return all that an answer depends on, and all that is said of it."""
     versions = frozenset((each.uid, each.metadata.resource_version) for each in bound)
-    return (versions, router and (router.floating_ips, router.gateway, router.is_enabled))
+    return (versions, router and (router.floating_ips, router.gateway, router.is_enabled, router.keep_unknown))

@@ -11,7 +11,7 @@ from nephos_agent import floating_ips
 from nephos_agent.network.model import HostFloatingIP, RouterNeighbour
 from nephos_api.conditions import ConditionType, find, is_true
 from nephos_api.errors import PermanentFault, TemporaryFault
-from nephos_api.resources import FloatingIP, Network, Port, Router
+from nephos_api.resources import FloatingIP, Network, Port, Router, Server
 
 from .conftest import HOST, World, eventually
 from .tenancy import Tenancy, leg
@@ -399,6 +399,29 @@ class TestFloatingIPs:
         assert gone.status.phase == "Down"
         assert world.network.applied_routers[bound[0].uid].floating_ips == ()
 
+    @pytest.mark.parametrize("is_port_known", [True, False])
+    async def test_beside_a_domain_that_the_api_forgot_only_one_that_does_not_answer_any_more_is_let_go(
+        self, world: World, tenancy: Tenancy, bound: tuple[Router, Port], is_port_known: bool
+    ) -> None:
+        router, port = bound
+        server = await world.active("one")
+        tenancy.floating_ip("web", *bound)
+        await world.until(FloatingIP, "web", lambda each: each.status.phase == "Active")
+        await forget(world, server)
+        if not is_port_known:
+            other = tenancy.port("other", await world.get(Network, "blue"), "10.0.0.6")
+            await eventually(lambda: known(world, router), lambda found: other.spec.allocations[0].address in found)
+            await tenancy.delete(port)
+            await eventually(lambda: known(world, router), lambda found: "10.0.0.5" not in found)
+        await world.api.delete(FloatingIP, "web", "demo")
+        found = await world.until(FloatingIP, "web", lambda each: says(each, "Deleting"))
+        await world.settled()
+        found = await world.get(FloatingIP, "web")
+        assert is_true(found.status.conditions, ConditionType.RELEASED) == is_port_known
+        await world.compute.destroy(server.uid)
+        await world.compute.undefine(server.uid)
+        await world.until(FloatingIP, "web", lambda each: is_true(each.status.conditions, ConditionType.RELEASED))
+
     async def test_one_that_is_deleted_is_let_go_where_its_router_never_was(
         self, world: World, tenancy: Tenancy
     ) -> None:
@@ -465,6 +488,24 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floating_ips, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(floating_ips, "_ASK_AGAIN_S", 0.01)
     monkeypatch.setattr(floating_ips, "_ASK_LATER_S", 0.02)
+
+
+async def forget(world: World, server: Server) -> None:
+    """Have the API lose a Server whose domain runs on."""
+    (address,) = (
+        each for each in world.api._store.entries if each.name == server.metadata.name and each.plural == "servers"
+    )
+    world.api._store.entries[address].body["metadata"]["finalizers"] = []
+    world.api._delete(address, None)
+
+
+async def known(world: World, router: Router) -> frozenset[str]:
+    """Return the addresses behind the router's legs that the host knows the ports of."""
+    return world.network.applied_routers[router.uid].known_addresses()
+
+
+def says(floating_ip: FloatingIP, reason: str) -> bool:
+    return any(condition.reason == reason for condition in floating_ip.status.conditions)
 
 
 def unready(reason: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from nephos_agent.compute.protocol import DomainState, StopReason
 from nephos_agent.host import registration
+from nephos_agent.server import reconcile
 from nephos_api.conditions import ConditionStatus, find, is_true
 from nephos_api.kube.memory import MemoryKubernetes
 from nephos_api.resources import Host, Port, Server, ServerAction
@@ -196,6 +197,22 @@ async def test_a_disk_error_shows_as_paused_and_the_guest_goes_on(world: World) 
     server = await world.active()
     world.compute.disk_fails(server.uid)
     await world.until_domain(server.uid, lambda domain: domain is not None and domain.state is DomainState.RUNNING)
+
+
+async def test_a_guest_of_a_full_disk_tries_again_once_in_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await world.active()
+    world.compute.failing_writes[server.uid] = 100
+    world.compute.disk_fails(server.uid)
+    await world.until_phase("one", "Paused")
+    await world.settled()
+    assert world.compute.failing_writes[server.uid] >= 99, "its own events are no reason to try again"
+    assert (await world.get(Server, "one")).status.phase == "Paused"
+    monkeypatch.setattr(reconcile, "_DISK_ERROR_RETRY_S", 0.01)
+    await world.restart()
+    world.compute.failing_writes[server.uid] = 3
+    await world.until_phase("one", "Active")
 
 
 async def test_a_start_that_was_cut_off_is_made_anew(world: World) -> None:

@@ -214,12 +214,21 @@ async def test_what_carries_another_clouds_mark_or_none_is_never_touched(
         await storage.trash(uid)
     await storage.sweep()
     await storage.start()
-    with pytest.raises(PermanentFault):
-        await storage.ensure_disk("uid-2", "demo", "web", image(), 1)
+    for uid in ("uid-2", "uid-3"):
+        with pytest.raises(PermanentFault, match=uid):
+            await storage.ensure_disk(uid, "demo", "web", image(), 1)
+        with pytest.raises(PermanentFault, match=uid):
+            await storage.ensure_config_drive(uid, {"openstack/latest/user_data": b"#!"})
 
     assert info(theirs)["format"] == "qcow2"
     assert (unmarked / "disk.qcow2").read_bytes() == b"somebody's"
     assert len(await other.disks()) == 1
+
+
+async def test_what_is_a_tenants_is_read_by_nobody_else_on_the_host(storage: LocalStorage) -> None:
+    disk = await storage.ensure_disk("uid-1", "demo", "web", image(), 1)
+    drive = await storage.ensure_config_drive("uid-1", {"openstack/latest/user_data": b"#!"})
+    assert [path.stat().st_mode & 0o777 for path in (disk, drive)] == [0o600, 0o600]
 
 
 async def test_what_somebody_else_put_into_the_trash_stays_there(

@@ -142,6 +142,49 @@ async def test_an_event_during_a_failing_try_is_not_kept_waiting_by_the_backoff(
         assert await worker.settled.get() == ("a", Done())
 
 
+@pytest.mark.parametrize("outcome", [Retry("Busy", "later"), Failed("Bad", "it stays so")])
+async def test_what_a_failing_try_caused_itself_does_not_repeat_it_at_once(outcome: Result) -> None:
+    worker = Worker(outcome)
+    worker.gate.clear()
+    queue: WorkQueue[str] = WorkQueue(worker, backoff=Backoff(first_s=3600, most_s=3600), observe=worker.observe)
+    async with running(queue):
+        queue.add("a")
+        await _until(lambda: worker.active["a"] == 1)
+        queue.notice("a")
+        worker.gate.set()
+        assert await worker.settled.get() == ("a", outcome)
+        queue.notice("a")
+        await _idle(queue)
+        assert worker.calls == {"a": 1}
+        queue.add("a")
+        assert await worker.settled.get() == ("a", Done())
+        queue.notice("a")
+        assert await worker.settled.get() == ("a", Done())
+
+
+async def test_what_is_noticed_after_a_failure_that_stays_is_looked_at_after_the_backoff() -> None:
+    worker = Worker(Failed("Bad", "it stays so"))
+    queue = queue_of(worker)
+    async with running(queue):
+        queue.add("a")
+        await worker.settled.get()
+        queue.notice("a")
+        assert await worker.settled.get() == ("a", Done())
+
+
+async def test_what_is_noticed_during_a_good_try_is_looked_at_at_once() -> None:
+    worker = Worker(Wait("something", after_s=3600))
+    worker.gate.clear()
+    queue = queue_of(worker)
+    async with running(queue):
+        queue.add("a")
+        await _until(lambda: worker.active["a"] == 1)
+        queue.notice("a")
+        worker.gate.set()
+        await worker.settled.get()
+        assert await worker.settled.get() == ("a", Done())
+
+
 async def test_one_key_in_backoff_holds_up_no_other() -> None:
     worker = Worker(Retry("Busy", "later"))
     queue: WorkQueue[str] = WorkQueue(

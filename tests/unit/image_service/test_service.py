@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -154,6 +155,23 @@ async def test_an_image_becomes_active_with_few_writes(
     assert world.store.path(sha256_of(RAW)).read_bytes() == RAW
     assert is_clean(world.store)
     assert len([write for write in world.kubernetes.writes if write.address.plural == "images"]) <= 5
+
+
+async def test_an_import_that_a_failing_disk_ended_begins_anew(
+    world: World, web_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web_server.content = RAW
+    publish, failures = Store.publish, iter([OSError(errno.EIO, "Input/output error")])
+
+    def publish_or_fail(store: Store, uid: str, sha256: str) -> None:
+        if error := next(failures, None):
+            raise error
+        publish(store, uid, sha256)
+
+    monkeypatch.setattr(Store, "publish", publish_or_fail)
+    async with world.running():
+        await world.create(web_server.url())
+        await world.until(phase_is("Active"))
 
 
 async def test_an_image_at_rest_costs_nothing_after_a_restart(world: World, web_server: Any) -> None:

@@ -65,17 +65,18 @@ class WorkQueue(Generic[K]):
         self._queued: set[K] = set()
         self._active: set[K] = set()
         self._again: set[K] = set()
+        self._noticed: set[K] = set()
         self._failures: dict[K, int] = {}
         self._delayed: dict[K, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
         """Return how many keys wait to be worked on, delayed ones not counted."""
-        return len(self._queued) + len(self._again)
+        return len(self._queued) + len(self._again | self._noticed)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is worked on (delayed keys not counted)."""
-        return not (self._queued or self._active or self._again)
+        return not (self._queued or self._active or self._again or self._noticed)
 
     def add(self, key: K) -> None:
         """Have the key worked on soon; cancels its delay, if it has one."""
@@ -86,6 +87,18 @@ class WorkQueue(Generic[K]):
         elif key not in self._queued:
             self._queued.add(key)
             self._ready.put_nowait(key)
+
+    def notice(self, key: K) -> None:
+        """Have the key looked at because of something that its own work may have caused.
+
+        Unlike what ``add`` brings, that is no remedy: a try that failed is not repeated sooner for it.
+        """
+        if key in self._active:
+            self._noticed.add(key)
+        elif key not in self._failures:
+            self.add(key)
+        elif key not in self._delayed:
+            self.add_after(key, self._backoff.delay_s(self._failures[key]))
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Have the key worked on after a delay, unless something brings it sooner."""
@@ -135,19 +148,26 @@ class WorkQueue(Generic[K]):
 
     def _settle(self, key: K, result: Result) -> None:
         delay_s = self._delay_s(key, result)
+        is_noticed = key in self._noticed
+        self._noticed.discard(key)
         if key in self._again:
             # What came meanwhile may be the remedy: it isn't kept waiting.
             self._again.discard(key)
             self.add(key)
-        elif delay_s is not None:
+            return
+        if delay_s is not None:
             self.add_after(key, delay_s)
+        if is_noticed:
+            self.notice(key)
 
     def _delay_s(self, key: K, result: Result) -> float | None:
         """Return when the key comes back by itself; None for not at all."""
-        if not isinstance(result, Retry):
+        if not isinstance(result, Retry | Failed):
             self._failures.pop(key, None)
             return result.after_s if isinstance(result, Wait) else None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
+        if isinstance(result, Failed):
+            return None
         backoff = _REFUSED_BACKOFF if isinstance(result, _RefusedRetry) else self._backoff
         delay_s = backoff.delay_s(failures)
         log.warning("retry", key=str(key), reason=result.reason, message=result.message, delay_s=round(delay_s, 3))

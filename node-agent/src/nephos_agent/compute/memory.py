@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -45,6 +46,8 @@ class MemoryCompute:
 
     def __init__(self, *, vcpus: int = 16, memory_mib: int = 65_536, guests_obey: bool = True) -> None:
         self.guests_obey = guests_obey
+        self.failing_writes: Counter[str] = Counter()
+        """How often a machine's writes fail again when it goes on, by UID."""
         self._vcpus = vcpus
         self._memory_mib = memory_mib
         self._machines: dict[str, _Machine] = {}
@@ -119,6 +122,9 @@ class MemoryCompute:
         machine.nics |= {nic.tap: _nic(nic, is_linked=True) for nic in machine.spec.nics if nic.tap in machine.nics}
         if machine.state is DomainState.PAUSED:
             self._enter(machine, DomainState.RUNNING)
+            if self.failing_writes[server_uid]:
+                self.failing_writes[server_uid] -= 1
+                self.disk_fails(server_uid)
 
     async def request_shutdown(self, server_uid: str) -> None:
         """Press the power button."""

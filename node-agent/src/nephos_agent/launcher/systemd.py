@@ -130,6 +130,8 @@ class SystemBus:
         self._bus: MessageBus | None = None
         self._jobs: dict[str, asyncio.Future[str]] = {}
         self._ended: dict[str, str] = {}
+        """Jobs that were over before systemd had said which one is ours: all of the machine's, so only while we ask."""
+        self._asking = 0
 
     async def call(self, member: str, signature: str, body: list[Any]) -> list[Any]:
         """Call systemd's manager."""
@@ -149,10 +151,16 @@ class SystemBus:
 
     async def run_job(self, member: str, signature: str, body: list[Any]) -> None:
         """Call a method that returns a job and wait for systemd's signal that it is over."""
-        (job,) = await self.call(member, signature, body)
-        future = self._jobs.setdefault(job, asyncio.get_running_loop().create_future())
-        if (result := self._ended.pop(job, None)) and not future.done():
-            future.set_result(result)
+        self._asking += 1
+        try:
+            (job,) = await self.call(member, signature, body)
+            future = self._jobs.setdefault(job, asyncio.get_running_loop().create_future())
+            if (result := self._ended.pop(job, None)) and not future.done():
+                future.set_result(result)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._ended.clear()
         try:
             async with asyncio.timeout(_JOB_TIMEOUT_S):
                 outcome = await future
@@ -196,5 +204,5 @@ class SystemBus:
         if future := self._jobs.get(job):
             if not future.done():
                 future.set_result(result)
-        else:
+        elif self._asking:
             self._ended[job] = result

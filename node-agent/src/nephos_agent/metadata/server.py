@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address
 from typing import Final
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from nephos_agent.metadata.documents import RANDOM_SEED_BYTES, read, tree
 from nephos_agent.metadata.source import MetadataSource
@@ -24,6 +25,11 @@ from nephos_agent.metadata.source import MetadataSource
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _SHUTDOWN_S: Final = 1.0
 _RETRY_AFTER_S: Final = 1
+_IDLE_S: Final = 10.0
+"""After so long without a request, which may be since it was opened, a connection is closed."""
+_MOST_OF_A_GUEST: Final = 16
+_MOST_OF_A_NETWORK: Final = 256
+"""Connections at a time; cloud-init has one or two."""
 
 
 @dataclass
@@ -32,6 +38,31 @@ class _Site:
 
     server: web.Server
     listeners: list[asyncio.Server] = field(default_factory=list)
+
+
+class _BoundedServer(web.Server):
+    """An HTTP server that no guest can exhaust: beyond the bounds the connections that were opened first give way."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handler, access_log=None, keepalive_timeout=_IDLE_S)
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Take note of a connection."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        of_guest = [each for each in self._open.values() if _source(each) == _source(transport)]
+        for each in (*of_guest[:-_MOST_OF_A_GUEST], *list(self._open.values())[:-_MOST_OF_A_NETWORK]):
+            each.abort()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+
+
+def _source(transport: asyncio.Transport) -> str:
+    return str((transport.get_extra_info("peername") or ("",))[0])
 
 
 class MetadataServer:
@@ -49,7 +80,7 @@ class MetadataServer:
     async def serve(self, network_uid: str, listeners: Sequence[socket.socket]) -> None:
         """See ``GuestServices.serve``."""
         await self._stop(network_uid)
-        site = _Site(web.Server(partial(self._answer, network_uid), access_log=None))
+        site = _Site(_BoundedServer(partial(self._answer, network_uid)))
         loop = asyncio.get_running_loop()
         for listener in listeners:
             site.listeners.append(await loop.create_server(site.server, sock=listener))

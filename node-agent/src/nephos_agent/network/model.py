@@ -202,6 +202,10 @@ class HostRouter:
     keep_unknown: bool = False
     """As of ``HostNetwork``."""
 
+    def known_addresses(self) -> frozenset[str]:
+        """Return the fixed addresses of the ports behind its legs."""
+        return frozenset(neighbour.address for neighbour in self.neighbours)
+
     def needs_outside(self, host: str) -> bool:
         """Tell whether the host has the router's interface on the external network: floating IPs, or the gateway."""
         return self.gateway is not None and (bool(self.floating_ips) or self.gateway.gateway_host == host)

@@ -32,6 +32,9 @@ class Memory:
     ask_again_at: float = 0.0
     """When a guest that keeps NICs is asked again to let go of them."""
 
+    resume_at: float = 0.0
+    """When a guest whose disk can't be written may run again: its writes are tried again then, and pause it anew."""
+
     waits_since: float | None = None
 
     def is_new_wait(self, now: float) -> bool:

@@ -76,13 +76,22 @@ STEPS: Final[Mapping[tuple[Power, Found], Steps]] = {
 
 
 def plan(
-    power: Power, found: Found, *, plugged: bool, unplugged: bool, wired: bool = True, deadline_passed: bool = False
+    power: Power,
+    found: Found,
+    *,
+    plugged: bool,
+    unplugged: bool,
+    wired: bool = True,
+    resumable: bool = True,
+    deadline_passed: bool = False,
 ) -> Steps:
     """Return the steps. ``plugged``: all of its ports are on their networks; ``unplugged``: none is.
 
-    ``wired``: a domain that is on has the NICs that it should have; ``deadline_passed``: the guest had its time to shut
-    down.
+    ``wired``: a domain that is on has the NICs that it should have; ``resumable``: one whose disk could not be written
+    may try again; ``deadline_passed``: the guest had its time to shut down.
     """
+    if (power, found) == (Power.ON, Found.DISK_ERROR) and not resumable:
+        return ()
     if power is Power.ON and found in {Found.RUNNING, Found.PAUSED} and not wired:
         return _REWIRE
     if (power, found) == (Power.ON, Found.RUNNING) and not plugged:

@@ -149,9 +149,13 @@ class ServerReconciler:
     async def _plan(self, situation: Situation, nics: Nics, ports: tuple[Port, ...], memory: Memory) -> Steps:
         plugged = await self._drivers.network.plugged()
         uids, now = {port.uid for port in ports}, asyncio.get_running_loop().time()
+        may_resume = now >= memory.resume_at
+        if situation.found is Found.DISK_ERROR and may_resume:
+            memory.resume_at = now + _DISK_ERROR_RETRY_S
         return plan(
             situation.power,
             situation.found,
+            resumable=may_resume,
             plugged=uids <= plugged,
             unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
             wired=nics.fit(situation.domain) or (nics.is_up_to_guest(situation.domain) and now < memory.ask_again_at),
@@ -172,7 +176,7 @@ class ServerReconciler:
         if state is Found.RUNNING:
             memory.note_running(asyncio.get_running_loop().time())
         if state is Found.DISK_ERROR:
-            return Wait("its disk can't be written", _DISK_ERROR_RETRY_S)
+            return Wait("its disk can't be written", max(0.0, memory.resume_at - asyncio.get_running_loop().time()))
         if outcome.power is Power.ON and nics.is_up_to_guest(outcome.domain):
             return Wait("the guest to let go of a NIC", memory.wait_for_guest(asyncio.get_running_loop().time()))
         return Done()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from nephos_agent.storage.durable import partial_of
+from nephos_agent.storage.durable import TENANTS_MODE, partial_of
 
 if TYPE_CHECKING:
     import pycdlib
@@ -49,6 +49,7 @@ def write_config_drive(path: Path, files: Mapping[str, bytes]) -> None:
             )
         partial = partial_of(path)
         iso.write(str(partial))
+        partial.chmod(TENANTS_MODE)
         partial.replace(path)
     finally:
         iso.close()

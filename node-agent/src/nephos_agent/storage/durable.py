@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 PARTIAL_SUFFIX: Final = ".partial"
+TENANTS_MODE: Final = 0o600
+"""Of files with what is a tenant's: libvirt gives them to QEMU's user while a guest runs; nobody else reads them."""
 
 
 def partial_of(path: Path) -> Path:

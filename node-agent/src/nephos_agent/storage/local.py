@@ -25,7 +25,7 @@ from nephos_agent.storage.cache import ImageCache, Space, disk_space
 from nephos_agent.storage.config_drive import digest, write_config_drive
 from nephos_agent.storage.durable import PARTIAL_SUFFIX
 from nephos_agent.storage.folder import is_bare, remove_folder
-from nephos_agent.storage.mark import Mark, read_mark, write_mark
+from nephos_agent.storage.mark import MARK_NAME, Mark, read_mark, write_mark
 from nephos_agent.storage.overlay import check_size, create_overlay
 from nephos_agent.storage.protocol import Disk, Progress
 from nephos_agent.storage.source import ImageSource
@@ -154,6 +154,9 @@ class LocalStorage:
         known = read_mark(folder)
         if known and known.cloud_id != self._cloud_id:
             raise PermanentFault(f"{folder} belongs to another cloud ({known.cloud_id})", reason="ForeignDisk")
+        if known is None and (folder / DISK_NAME).exists():
+            message = f"{folder} holds a disk and no {MARK_NAME} that says whose; bring that back or move the disk away"
+            raise PermanentFault(message, reason="ForeignDisk")
         if known:
             mark = mark.model_copy(update={"config_drive_digest": known.config_drive_digest})
         if mark != known:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from nephos_agent.storage.durable import partial_of
+from nephos_agent.storage.durable import TENANTS_MODE, partial_of
 from nephos_api.errors import PermanentFault, TemporaryFault
 from nephos_api.resources.image import ImageFormat
 from nephos_api.resources.server import ServerImage
@@ -55,4 +55,5 @@ async def create_overlay(path: Path, base_name: str, image: ServerImage, size_gi
         raise TemporaryFault(
             f"qemu-img can't make the disk: {errors.decode(errors='replace').strip()[-500:]}", reason="DiskNotMade"
         )
+    partial.chmod(TENANTS_MODE)
     partial.replace(path)

@@ -98,8 +98,9 @@ class ImageReconciler:
     async def sweep(self) -> None:
         """Look at every Image; remove what none needs: content after a day, half-fetched files at once."""
         store = self.importer.store
+        partial_uids = await asyncio.to_thread(store.partial_uids)
         known = {image.uid: image for image in self.images}
-        for uid in set(self._written) | set(self.importer.claims) | await asyncio.to_thread(store.partial_uids):
+        for uid in set(self._written) | set(self.importer.claims) | partial_uids:
             if uid not in known:
                 await self._forget(uid)
             elif self.importer.get(uid) is None and self._written.get(uid) != known[uid].status:
@@ -173,6 +174,9 @@ class ImageReconciler:
             status = statuses.killed(image, fault, _now())
             result = Failed(fault.reason, fault.message)
             event = (self.events.warning, fault.reason, fault.message)
+        except Exception:  # a bug, or a disk that fails: the next try imports anew
+            self.importer.forget(image.uid)
+            raise
         else:
             self._failures.pop(image.uid, None)
             status = statuses.active(image, stored, _now())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aiohttp
 import pytest
 
+from nephos_agent.metadata import server as metadata_server
 from nephos_agent.metadata.server import MetadataServer
 from nephos_agent.metadata.source import Guest
 from unit.agent.metadata.test_documents import GUEST
@@ -91,3 +94,37 @@ async def test_nothing_can_be_written(server: MetadataServer) -> None:
     url = f"http://127.0.0.1:{opened.getsockname()[1]}/openstack/latest/password"
     async with aiohttp.ClientSession() as client, client.post(url, data="secret") as answer:
         assert answer.status == 405
+
+
+async def test_a_guest_that_opens_connections_and_is_silent_takes_nothing_from_others(
+    server: MetadataServer,
+) -> None:
+    opened = listener()
+    await server.serve("network-1", [opened])
+    server.describe("network-1", {"127.0.0.1": "port-net0"})
+    silent = [await asyncio.open_connection(*opened.getsockname()) for _ in range(100)]
+    assert (await get(opened, "/openstack"))[0] == 200
+    gone = [reader for reader, _ in silent if await _ends(reader)]
+    assert len(gone) >= 80
+    for _, writer in silent:
+        writer.close()
+
+
+async def _ends(reader: asyncio.StreamReader) -> bool:
+    with suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(0.05):
+            return await reader.read() == b""
+    return reader.exception() is not None
+
+
+async def test_a_connection_without_a_request_is_closed(
+    server: MetadataServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata_server, "_IDLE_S", 0.1)
+    opened = listener()
+    await server.serve("network-1", [opened])
+    reader, writer = await asyncio.open_connection(*opened.getsockname())
+    writer.write(b"GET /openstack HTTP/1.1\r\nHost: ")
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()

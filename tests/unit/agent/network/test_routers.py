@@ -247,7 +247,23 @@ def test_nothing_is_planned_where_nothing_differs() -> None:
 
 def test_what_may_not_be_taken_away_stays() -> None:
     bare = facts(replace(ROUTER, legs=ROUTER.legs[:1], gateway=None, floating_ips=(), neighbours=frozenset()))
-    assert not [step for step in plan(keeping(bare, facts(ROUTER)), facts(ROUTER)).steps if step.gone]
+    kept = keeping(bare, facts(ROUTER), frozenset())
+    assert not [step for step in plan(kept, facts(ROUTER)).steps if step.gone]
+
+
+def test_a_floating_ip_of_a_known_port_goes_even_where_nothing_else_may() -> None:
+    (known,) = ROUTER.floating_ips
+    unknown = HostFloatingIP("fip-9", "203.0.113.29", "10.10.0.29")
+    before = facts(replace(ROUTER, floating_ips=(known, unknown)))
+    kept = keeping(facts(replace(ROUTER, floating_ips=())), before, frozenset({known.fixed_address}))
+    assert plan(kept, before).given_up() == {known.address}
+    assert kept == facts(replace(ROUTER, floating_ips=(unknown,)))
+
+
+def test_a_floating_ip_that_another_known_port_has_now_is_not_taken_from_it() -> None:
+    first, *rest = ROUTER.floating_ips
+    moved = facts(replace(ROUTER, floating_ips=(replace(first, fixed_address="10.10.0.99"), *rest)))
+    assert keeping(moved, facts(ROUTER), frozenset({first.fixed_address, "10.10.0.99"})) == moved
 
 
 _LEGS = st.sets(st.sampled_from(ROUTER.legs)).map(lambda legs: tuple(sorted(legs, key=lambda leg: leg.subnet_uid)))

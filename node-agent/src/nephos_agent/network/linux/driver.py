@@ -94,8 +94,6 @@ class LinuxNetwork:
             outcome = await self._change(network.uid, changes) if is_due else None
             dnsmasq = outcome.dnsmasq if outcome else None
             await self._run(lambda: self._worker.carried_out(network.uid, dnsmasq))
-            if outcome and outcome.is_fresh:
-                await self._leave(network.uid)
             self._services.describe(network.uid, local_ports(network, self._settings.host))
             if not self._services.is_serving(network.uid):
                 sockets = await self._run(lambda: self._worker.sockets(network.uid))
@@ -174,6 +172,9 @@ class LinuxNetwork:
         unit = network_names(network_uid, self._settings.namespace_prefix).unit
         if any(change.kind is Dnsmasq for change in changes.removals):
             await self._launcher.stop(unit)
+        # First: what follows may fail, and the former namespace is gone.
+        if await self._run(lambda: self._worker.makes_service(changes)):
+            await self._leave(network_uid)
         outcome = await self._run(lambda: self._worker.carry_out(changes))
         if outcome.must_reread:
             self._unread.add(network_uid)

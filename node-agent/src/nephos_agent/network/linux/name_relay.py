@@ -11,6 +11,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -60,7 +61,8 @@ class NameRelay:
         """Relay from these sockets, from now on; those that the network had before are closed."""
         self.leave(network_uid)
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Questions(self._relay), sock=datagrams)
+        relay = partial(self._relay, set())
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Questions(relay), sock=datagrams)
         server = await asyncio.start_server(self._relay_stream, sock=streams)
         self._sites[network_uid] = _Site(transport, server)
 
@@ -78,12 +80,14 @@ class NameRelay:
         for task in self._tasks:
             task.cancel()
 
-    def _relay(self, question: bytes, answer: Callable[[bytes], None]) -> None:
-        if len(self._tasks) >= _MAX_PENDING or len(question) < 12:
+    def _relay(self, pending: set[asyncio.Task[None]], question: bytes, answer: Callable[[bytes], None]) -> None:
+        """Have a question asked; ``pending`` are those of its network that are under way."""
+        if len(pending) >= _MAX_PENDING or len(question) < 12:
             return
         task = asyncio.get_running_loop().create_task(self._ask_all(question, answer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (pending, self._tasks):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _ask_all(self, question: bytes, answer: Callable[[bytes], None]) -> None:
         for resolver in self._resolvers():

@@ -160,7 +160,9 @@ class RouterWorker:
         if before is None or before.keep_unknown or router.keep_unknown:
             desired |= neighbour_facts(router.neighbours)
             observed = picture.all()
-            return plan(keeping(desired, observed) if router.keep_unknown else desired, observed)
+            if router.keep_unknown:
+                desired = keeping(desired, observed, router.known_addresses())
+            return plan(desired, observed)
         desired |= neighbour_facts(router.neighbours - before.neighbours)
         return plan(desired, picture.own_facts() | neighbour_facts(before.neighbours - router.neighbours))
 

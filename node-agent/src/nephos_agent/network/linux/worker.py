@@ -51,8 +51,6 @@ class Outcome:
     """The path of its configuration."""
     must_reread: bool
     """Whether a running dnsmasq has to look at its files: it sees new ones by itself, but not what went."""
-    is_fresh: bool
-    """Whether the service namespace is new, so that nobody listens in it."""
 
 
 class Worker:
@@ -215,7 +213,6 @@ class Worker:
         """Make the changes, those of dnsmasq's process apart. A failure half-way makes the picture stale."""
         try:
             must_reread = [self._take_away(change) for change in changes.removals]
-            is_fresh = any(self._is_fresh(change) for change in changes.additions)
             must_reread += [self._make_so(change) for change in changes.additions]
         except BaseException:
             self._is_stale = True
@@ -224,7 +221,7 @@ class Worker:
         dnsmasq = next(started, None)
         path = str(hosts_files.write_configuration(self._settings.run_dir, dnsmasq)) if dnsmasq else ""
         self._publish()
-        return Outcome(dnsmasq, path, any(must_reread), is_fresh)
+        return Outcome(dnsmasq, path, any(must_reread))
 
     def _take_away(self, change: Changes) -> bool:
         """Take facts away; tell whether dnsmasq has to look at its files."""
@@ -253,9 +250,11 @@ class Worker:
                 self._services.attend(fact)
         return must_reread
 
-    def _is_fresh(self, change: Changes) -> bool:
-        """Tell whether a service namespace is made that was not there."""
-        return change.kind is Service and any(fact.device not in self._indices for fact in change.facts)
+    def makes_service(self, changes: Plan) -> bool:
+        """Tell whether a service namespace is made, in which nobody listens yet."""
+        gone = {fact.device for change in changes.removals for fact in change.facts if isinstance(fact, Service)}
+        made = {fact.device for change in changes.additions for fact in change.facts if isinstance(fact, Service)}
+        return bool(made - (self._indices.keys() - gone))
 
     def sockets(self, network_uid: str) -> ServiceSockets:
         """Return new sockets in the network's service namespace."""

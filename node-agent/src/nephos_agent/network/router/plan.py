@@ -100,10 +100,30 @@ def plan(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> Rou
     return RouterPlan((*making, *going))
 
 
-def keeping(desired: frozenset[RouterFact], observed: frozenset[RouterFact]) -> frozenset[RouterFact]:
-    """Return what is desired where nothing may be taken away: what is there beside it stays."""
+def keeping(
+    desired: frozenset[RouterFact], observed: frozenset[RouterFact], known: frozenset[str]
+) -> frozenset[RouterFact]:
+    """Return what is desired where nothing may be taken away: what is there beside it stays.
+
+    But for floating addresses of ``known`` fixed ones: of these the API knows which they have.
+    """
     keys = {fact.key for fact in desired}
-    return desired | {fact for fact in observed if fact.key not in keys}
+    elements = {fact for fact in observed if isinstance(fact, NatElement) and _floats(fact, known)}
+    floating = {fact.name if fact.set is NatSet.FLOATING_IN else fact.value for fact in elements}
+    addresses = {fact for fact in observed if isinstance(fact, Address) and _host_of(fact.address) in floating}
+    return desired | {fact for fact in observed - elements - addresses if fact.key not in keys}
+
+
+def _floats(element: NatElement, known: frozenset[str]) -> bool:
+    """Tell whether the element translates between a floating address and one of those fixed ones."""
+    fixed = {NatSet.FLOATING_IN: element.value, NatSet.FLOATING_OUT: element.name}.get(element.set)
+    return fixed in known
+
+
+def _host_of(address: str) -> str | None:
+    """Return the address without its prefix length where that says that it is one alone, as floating ones are."""
+    host, _, prefix_length = address.partition("/")
+    return host if prefix_length == "32" else None
 
 
 def _those(facts: tuple[RouterFact, ...], among: Container[RouterFact]) -> tuple[RouterFact, ...]:
