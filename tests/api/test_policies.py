@@ -35,7 +35,15 @@ def test_the_finalizer_is_there_from_creation_without_a_second_write(api: Api, k
         api.remove(body)
 
 
-@pytest.mark.parametrize("user", ["", ADMIN, GARBAGE_COLLECTOR])
+def test_an_update_by_the_garbage_collector_is_left_as_it_is(api: Api) -> None:
+    body = manifest("Network", {})
+    api.create(body).accepted()
+    written = api.patch(body, {"metadata": {"finalizers": ["example.org/its"]}}, user=GARBAGE_COLLECTOR).accepted()
+    assert written["metadata"]["finalizers"] == ["example.org/its"]
+    api.remove(body)
+
+
+@pytest.mark.parametrize("user", ["", ADMIN, TENANT])
 def test_an_update_by_others_keeps_the_finalizer_and_their_own(api: Api, user: str) -> None:
     body = manifest("Network", {})
     api.create(body | {"metadata": body["metadata"] | {"finalizers": ["example.org/mine"]}}).accepted()

@@ -172,6 +172,26 @@ async def test_what_is_noticed_after_a_failure_that_stays_is_looked_at_after_the
         assert await worker.settled.get() == ("a", Done())
 
 
+async def test_a_failure_that_stays_slows_down_no_later_retry() -> None:
+    worker = Worker(*(Failed("Bad", "it stays so") for _ in range(20)), Retry("Busy", "later"))
+    queue: WorkQueue[str] = WorkQueue(worker, backoff=Backoff(first_s=0.001, most_s=3600), observe=worker.observe)
+    async with running(queue):
+        for _ in range(21):
+            queue.add("a")
+            await worker.settled.get()
+        assert await worker.settled.get() == ("a", Done())
+
+
+async def test_what_is_noticed_after_a_refused_request_is_looked_at_at_once() -> None:
+    worker = Worker(Refused("forbidden", code=403, reason="Forbidden"))
+    queue = queue_of(worker)
+    async with running(queue):
+        queue.add("a")
+        await worker.settled.get()
+        queue.notice("a")
+        assert await worker.settled.get() == ("a", Done())
+
+
 async def test_what_is_noticed_during_a_good_try_is_looked_at_at_once() -> None:
     worker = Worker(Wait("something", after_s=3600))
     worker.gate.clear()

@@ -67,6 +67,8 @@ class WorkQueue(Generic[K]):
         self._again: set[K] = set()
         self._noticed: set[K] = set()
         self._failures: dict[K, int] = {}
+        self._paced: dict[K, int] = {}
+        """How often in a row a try ended so that what it caused itself must not repeat it."""
         self._delayed: dict[K, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
@@ -95,10 +97,10 @@ class WorkQueue(Generic[K]):
         """
         if key in self._active:
             self._noticed.add(key)
-        elif key not in self._failures:
+        elif key not in self._paced:
             self.add(key)
         elif key not in self._delayed:
-            self.add_after(key, self._backoff.delay_s(self._failures[key]))
+            self.add_after(key, self._backoff.delay_s(self._paced[key]))
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Have the key worked on after a delay, unless something brings it sooner."""
@@ -148,6 +150,10 @@ class WorkQueue(Generic[K]):
 
     def _settle(self, key: K, result: Result) -> None:
         delay_s = self._delay_s(key, result)
+        if isinstance(result, Retry | Failed) and not isinstance(result, _RefusedRetry):
+            self._paced[key] = self._paced.get(key, 0) + 1
+        else:
+            self._paced.pop(key, None)
         is_noticed = key in self._noticed
         self._noticed.discard(key)
         if key in self._again:
@@ -162,12 +168,10 @@ class WorkQueue(Generic[K]):
 
     def _delay_s(self, key: K, result: Result) -> float | None:
         """Return when the key comes back by itself; None for not at all."""
-        if not isinstance(result, Retry | Failed):
+        if not isinstance(result, Retry):
             self._failures.pop(key, None)
             return result.after_s if isinstance(result, Wait) else None
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        if isinstance(result, Failed):
-            return None
         backoff = _REFUSED_BACKOFF if isinstance(result, _RefusedRetry) else self._backoff
         delay_s = backoff.delay_s(failures)
         log.warning("retry", key=str(key), reason=result.reason, message=result.message, delay_s=round(delay_s, 3))

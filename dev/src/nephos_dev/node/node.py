@@ -51,7 +51,7 @@ class Node:
         init = self._init
         for name in reversed(_PROGRAMS[1:]):
             init.stop(name)
-        wait_for(self._remove_containers, what="all containers end", timeout_s=_READY_TIMEOUT_S)
+        wait_for(self._expect_no_containers, what="all containers end", timeout_s=_READY_TIMEOUT_S)
         init.stop("containerd")
         self._supervise(())
         for group in _CGROUPS.glob("*/k8s.io"):
@@ -128,12 +128,16 @@ class Node:
         if found != "True":
             raise NotYet(f"Node {self.host.name} is not ready")
 
-    def _remove_containers(self) -> None:
-        for task in self._ctr("tasks", "list", "-q").split():
-            self._ctr("tasks", "delete", "--force", task)
-        containers = self._ctr("containers", "list", "-q").split()
-        for container in containers:
-            self._ctr("containers", "delete", container)
+    def _expect_no_containers(self) -> None:
+        """End those that are there, and raise NotYet if there were any."""
+        try:
+            for task in self._ctr("tasks", "list", "-q").split():
+                self._ctr("tasks", "delete", "--force", task)
+            containers = self._ctr("containers", "list", "-q").split()
+            for container in containers:
+                self._ctr("containers", "delete", container)
+        except FailureError as failure:  # one may have ended meanwhile
+            raise NotYet(str(failure)) from failure
         if containers:
             raise NotYet(f"{len(containers)} containers were there")
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import libvirt
@@ -167,6 +168,9 @@ class LibvirtConnection:
 
 
 def _close(connection: libvirt.virConnect) -> None:
+    for callback in tuple(getattr(connection, "domainEventCallbackID", ())):  # each of them keeps the connection
+        with suppress(libvirt.libvirtError):
+            connection.domainEventDeregisterAny(callback)
     try:
         connection.unregisterCloseCallback()
         connection.close()

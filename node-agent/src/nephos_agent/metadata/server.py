@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address
@@ -51,9 +51,13 @@ class _BoundedServer(web.Server):
         """Take note of a connection."""
         super().connection_made(handler, transport)
         self._open[handler] = transport
-        of_guest = [each for each in self._open.values() if _source(each) == _source(transport)]
-        for each in (*of_guest[:-_MOST_OF_A_GUEST], *list(self._open.values())[:-_MOST_OF_A_NETWORK]):
-            each.abort()
+        of_guest = [each for each, opened in self._open.items() if _source(opened) == _source(transport)]
+        self._abort(of_guest[:-_MOST_OF_A_GUEST])
+        self._abort(list(self._open)[:-_MOST_OF_A_NETWORK])
+
+    def _abort(self, handlers: Iterable[RequestHandler]) -> None:
+        for each in handlers:
+            self._open.pop(each).abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a connection."""

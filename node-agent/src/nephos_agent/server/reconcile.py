@@ -138,6 +138,8 @@ class ServerReconciler:
             if steps == ((Step.POWER_BUTTON,),):
                 return await self._power_off(situation, memory)
             await self._steps.run(Work(server, ports, kept=nics.unknown(situation.domain)), steps)
+            if steps and situation.found is Found.DISK_ERROR:
+                memory.resume_at = asyncio.get_running_loop().time() + _DISK_ERROR_RETRY_S
             domain = await self._drivers.compute.domain(server.uid) if steps else situation.domain
             self._admission.note_domain(server.uid, domain)
             await self._let_go(nics, domain)
@@ -149,13 +151,10 @@ class ServerReconciler:
     async def _plan(self, situation: Situation, nics: Nics, ports: tuple[Port, ...], memory: Memory) -> Steps:
         plugged = await self._drivers.network.plugged()
         uids, now = {port.uid for port in ports}, asyncio.get_running_loop().time()
-        may_resume = now >= memory.resume_at
-        if situation.found is Found.DISK_ERROR and may_resume:
-            memory.resume_at = now + _DISK_ERROR_RETRY_S
         return plan(
             situation.power,
             situation.found,
-            resumable=may_resume,
+            resumable=now >= memory.resume_at,
             plugged=uids <= plugged,
             unplugged=not uids & plugged and all(port.status.phase is not PortPhase.ACTIVE for port in ports),
             wired=nics.fit(situation.domain) or (nics.is_up_to_guest(situation.domain) and now < memory.ask_again_at),
