@@ -105,6 +105,16 @@ def _run(layer: str, options: Sequence[str]) -> Result:
         report = Path(folder) / "report.xml"
         places = (f"--junitxml={report}", f"--basetemp={folder}/t")
         command = [sys.executable, "-m", "pytest", f"tests/{layer}", *places, "--quiet", *options]
-        done = subprocess.run(command, cwd=WORK_TREE, check=False)
+        status = _wait(command)
         text = report.read_text() if report.is_file() else ""
-    return read_report(layer, text, seconds=time.monotonic() - begun, status=done.returncode)
+    return read_report(layer, text, seconds=time.monotonic() - begun, status=status)
+
+
+def _wait(command: Sequence[str]) -> int:
+    """Run pytest; one that is interrupted takes down what it made before it ends, and is waited for."""
+    with subprocess.Popen(command, cwd=WORK_TREE) as running:
+        try:
+            return running.wait()
+        except KeyboardInterrupt:
+            running.wait()
+            raise
