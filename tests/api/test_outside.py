@@ -213,7 +213,7 @@ def test_a_router_or_port_in_use_is_deleted_once_it_is_not(cloud: Cloud, demo: T
 
 @pytest.mark.timeout(300)
 def test_deleting_the_quickstart_leaves_nothing_of_it(cloud: Cloud, demo: Tenant) -> None:
-    cloud.kubectl("delete", f"--filename={EXAMPLES / 'quickstart.yaml'}", "--timeout=120s")
+    cloud.kubectl("delete", f"--filename={EXAMPLES / 'quickstart.yaml'}", "--ignore-not-found", "--timeout=120s")
 
     def probe() -> None:
         left = cloud.kubectl("get", "nephos", "--all-namespaces", "--output=name").split()
