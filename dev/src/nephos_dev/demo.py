@@ -82,7 +82,7 @@ def _show_next(cloud: Cloud, screen: Screen, known: Addresses) -> None:
         (f"nephos-dev console {NAMESPACE} web-2", "its serial console: root, no password; Ctrl-] leaves"),
         (f"kubectl -n {NAMESPACE} edit securitygroup web", "take a rule away, and see who no longer gets in"),
         (f"nephos-dev kill {server['status']['host']}/agent", "and see that the guest does not notice"),
-        (f"kubectl delete -f {EXAMPLE.relative_to(WORK_TREE)}", "all of it goes, in order"),
+        (f"kubectl delete --ignore-not-found -f {EXAMPLE.relative_to(WORK_TREE)}", "all of it goes, in order"),
         ("make status, make down", "what runs, and the way out"),
     )
     screen.print("\n[bold]What to try next[/bold]")
