@@ -18,7 +18,7 @@ import structlog
 
 from nephos_agent.launcher.protocol import Launcher
 from nephos_agent.network.desired import local_ports
-from nephos_agent.network.facts import Dnsmasq
+from nephos_agent.network.facts import Dnsmasq, Service
 from nephos_agent.network.linux.name_relay import NameRelay
 from nephos_agent.network.linux.routers import Routers
 from nephos_agent.network.linux.units import dnsmasq_unit
@@ -172,8 +172,9 @@ class LinuxNetwork:
         unit = network_names(network_uid, self._settings.namespace_prefix).unit
         if any(change.kind is Dnsmasq for change in changes.removals):
             await self._launcher.stop(unit)
+        has_service = any(change.kind is Service for change in changes.additions)
         # First: what follows may fail, and the former namespace is gone.
-        if await self._run(lambda: self._worker.makes_service(changes)):
+        if has_service and await self._run(lambda: self._worker.makes_service(changes)):
             await self._leave(network_uid)
         outcome = await self._run(lambda: self._worker.carry_out(changes))
         if outcome.must_reread:

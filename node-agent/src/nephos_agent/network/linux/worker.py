@@ -252,8 +252,10 @@ class Worker:
 
     def makes_service(self, changes: Plan) -> bool:
         """Tell whether a service namespace is made, in which nobody listens yet."""
-        gone = {fact.device for change in changes.removals for fact in change.facts if isinstance(fact, Service)}
-        made = {fact.device for change in changes.additions for fact in change.facts if isinstance(fact, Service)}
+        gone, made = (
+            {fact.device for change in side if change.kind is Service for fact in change.facts}
+            for side in (changes.removals, changes.additions)
+        )
         return bool(made - (self._indices.keys() - gone))
 
     def sockets(self, network_uid: str) -> ServiceSockets:
