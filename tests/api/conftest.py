@@ -14,7 +14,7 @@ from nephos_api.metadata import KindInfo
 from nephos_api.resources import KINDS
 from nephos_dev.cloud import CONTROL_PLANE_ONLY, Cloud
 from nephos_dev.layout import name_for_tests
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 OPERATOR = "system:serviceaccount:nephos-system:nephos-operator"
 AGENT = "system:serviceaccount:nephos-system:nephos-agent"
@@ -152,10 +152,8 @@ def wait_admitting(api: Api) -> None:
     """Wait until the API server's policies work; its mutating ones know a kind some seconds after the server does."""
 
     def probe() -> None:
-        try:
+        with passing(OSError):
             answer = api.create(manifest("Network", {}), dryRun="All")
-        except OSError as error:
-            raise NotYet(str(error)) from error
         if answer.code >= 300 or "finalizers" not in answer.body["metadata"]:
             raise NotYet(answer.message or "the finalizer's policy does not act yet")
 

@@ -90,9 +90,10 @@ def test_the_gateway_moves_off_a_host_that_is_disabled(cloud: Cloud, demo: Tenan
     wait_for(lambda: _told(cloud, "GatewayMoved"), what="the event", timeout_s=30)
 
 
-def _told(cloud: Cloud, reason: str) -> None:
-    if reason not in cloud.kubectl("get", "events", "--namespace=demo"):
-        raise NotYet("no such event")
+def _told(cloud: Cloud, words: str, *selection: str) -> None:
+    events = cloud.kubectl("get", "events", "--namespace=demo", *selection)
+    if words not in events:
+        raise NotYet(events)
 
 
 @pytest.mark.timeout(120)
@@ -197,13 +198,8 @@ def test_a_router_or_port_in_use_is_deleted_once_it_is_not(cloud: Cloud, demo: T
     demo.patch_spec("floatingip", "web", {"server": None})
     demo.wait_gone("router", "edge")
     demo.delete("port", "web-1-net0", wait=False)
-
-    def told() -> None:
-        events = cloud.kubectl("get", "events", "--namespace=demo", "--field-selector=involvedObject.name=web-1-net0")
-        if "held by Server web-1" not in events:
-            raise NotYet(events)
-
-    wait_for(told, what="the Port says who has it", timeout_s=30)
+    its_own = "--field-selector=involvedObject.name=web-1-net0"
+    wait_for(lambda: _told(cloud, "held by Server web-1", its_own), what="the Port says who has it", timeout_s=30)
     assert demo.get("port", "web-1-net0") is not None
     demo.delete("server", "web-1")
     demo.wait_gone("port", "web-1-net0")

@@ -22,7 +22,7 @@ from nephos_dev.console import Console
 from nephos_dev.pings import Pings, from_guest, from_outside
 from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 KILLS = int(os.environ.get("NEPHOS_CHAOS_KILLS", "12"))
 SEED = int(os.environ.get("NEPHOS_CHAOS_SEED", str(random.SystemRandom().randrange(1_000_000))))
@@ -189,10 +189,8 @@ def _insist(call: Callable[[], object]) -> None:
     """Do it again while the API server is away."""
 
     def probe() -> None:
-        try:
+        with passing(FailureError):
             call()
-        except FailureError as failure:
-            raise NotYet(str(failure)) from failure
 
     wait_for(probe, what="the API server takes the request", timeout_s=60)
 
@@ -204,9 +202,7 @@ def _only(tenant: Tenant, names: set[str]) -> None:
 
 
 def _absent(tenant: Tenant, name: str) -> None:
-    try:
+    with passing(FailureError):
         found = tenant.get("server", name)
-    except FailureError as failure:
-        raise NotYet(str(failure)) from failure
     if found is not None:
         raise NotYet("it is still there")

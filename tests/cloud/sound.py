@@ -16,7 +16,7 @@ from nephos_dev.invariants import CloudPicture, violations
 from nephos_dev.layout import HostLayout
 from nephos_dev.observe import NAMING, observe
 from nephos_dev.progress import FailureError
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 R = TypeVar("R", bound=Resource)
 _SOCKET: Final = "/run/nephos/report.sock"
@@ -31,11 +31,9 @@ def wait_sound(cloud: Cloud, *, timeout_s: float = 60) -> None:
     """
 
     def probe() -> None:
-        try:
+        with passing(FailureError, FileNotFoundError):  # a folder may go while it is read
             picture = observe(cloud)
             found = [*violations(picture, NAMING), *_differences(cloud, picture)]
-        except (FailureError, FileNotFoundError) as failure:  # why: a folder may go while it is read
-            raise NotYet(str(failure)) from failure
         if found:
             more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
             raise NotYet("; ".join((*found[:_MOST_TOLD], *more)))

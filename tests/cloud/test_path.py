@@ -25,7 +25,7 @@ from nephos_dev.cloud import Cloud
 from nephos_dev.layout import WORK_TREE
 from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, manifest, network_manifests, server_manifest
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 R = TypeVar("R", bound=Resource)
 WORLD = internet.WORLD[0][0]
@@ -49,10 +49,8 @@ class Scene:
         """Ask until the hosts have all that the objects say, and pass it: no ping waits for all of it."""
 
         def probe() -> Explanation:
-            try:
+            with passing(FailureError):
                 explanation = self.explain(source, destination)
-            except FailureError as failure:
-                raise NotYet(str(failure)) from failure
             if not explanation.passes_as_programmed or any(hop.differences for hop in explanation.hops):
                 raise NotYet(render(explanation))
             return explanation

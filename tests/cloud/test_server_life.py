@@ -8,7 +8,7 @@ from nephos_dev.cloud import Cloud
 from nephos_dev.console import Answer, Console
 from nephos_dev.progress import FailureError
 from nephos_dev.tenant import Tenant, conditions, network_manifests, server_manifest
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 Guest = Callable[[str], Console]
 ACTION = {"apiVersion": "nephos.cloud/v1alpha1", "kind": "ServerAction"}
@@ -152,9 +152,6 @@ def _forgot(cloud: Cloud, tenant: Tenant, server: str) -> None:
 
 def _ask(cloud: Cloud, tenant: Tenant, server: str, command: str) -> Answer:
     """Ask a guest that is about to reboot: one that is between two lives, or goes down beneath the command, later."""
-    try:
-        with cloud.console(tenant.name, server) as console:
-            console.log_in(timeout_s=30)
-            return console.run(command, timeout_s=5)
-    except FailureError as error:
-        raise NotYet(str(error)) from error
+    with passing(FailureError), cloud.console(tenant.name, server) as console:
+        console.log_in(timeout_s=30)
+        return console.run(command, timeout_s=5)

@@ -14,7 +14,7 @@ from nephos_dev.console import Console
 from nephos_dev.layout import RUNTIME_ROOT, WORK_TREE, HostLayout, Layout, cache_dir, cloud_name, state_dir
 from nephos_dev.progress import FailureError, Progress, Silent, step
 from nephos_dev.supervisor_client import ProcessState, Supervisor
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 __all__ = ["CONTROL_PLANE_ONLY", "Cloud", "FailureError", "Plan"]
 
@@ -147,10 +147,8 @@ class Cloud:
         """Wait until a component runs with another process ID than `killed`; return that. Raises FailureError."""
 
         def probe() -> int:
-            try:
+            with passing(ConnectionError):
                 pid = self.process(component).pid
-            except ConnectionError as error:
-                raise NotYet(str(error)) from error
             if pid in {0, killed}:
                 raise NotYet("it is not started again yet")
             return pid

@@ -12,7 +12,7 @@ from typing import Any
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from nephos_dev.progress import FailureError
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 _STARTS_THAT_ARE_ENOUGH = 4
 
@@ -100,10 +100,8 @@ class Supervisor:
         starts: set[int] = set()
 
         def probe() -> None:
-            try:
+            with passing(ConnectionError):
                 state = self.process(name)
-            except ConnectionError as error:
-                raise NotYet(str(error)) from error
             if state.state in {"BACKOFF", "FATAL"} and not starts:
                 self._retry_now(name)
             starts.add(state.started_at)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nephos_dev.cluster import Cluster
 from nephos_dev.progress import FailureError
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 Manifest = Mapping[str, Any]
 _API_VERSION = "nephos.cloud/v1alpha1"
@@ -50,17 +50,14 @@ class Tenant:
 
     def apply(self, *manifests: Manifest) -> None:
         """Apply manifests in the project's namespace. Raises FailureError with the API server's sentence."""
-        placed = ({**manifest, "metadata": {**manifest["metadata"], "namespace": self.name}} for manifest in manifests)
-        self.cluster.apply_objects(*placed)
+        self.cluster.apply_objects(*map(self._placed, manifests))
 
     def apply_once_heard(self, *manifests: Manifest) -> None:
         """Apply what admission refuses until the replica that answers has heard of a change made just before."""
 
         def probe() -> None:
-            try:
+            with passing(FailureError):
                 self.apply(*manifests)
-            except FailureError as failure:
-                raise NotYet(str(failure)) from failure
 
         wait_for(probe, what="the manifests are admitted", timeout_s=_HEARD_TIMEOUT_S)
 
@@ -69,7 +66,7 @@ class Tenant:
 
         A webhook that is late lets a request pass, and judges by what its replica has heard of.
         """
-        document = json.dumps({**refused, "metadata": {**refused["metadata"], "namespace": self.name}})
+        document = json.dumps(self._placed(refused))
 
         def probe() -> None:
             tried = self.cluster.try_kubectl(
@@ -79,6 +76,9 @@ class Tenant:
                 raise NotYet(tried.stderr.strip() or "it is accepted")
 
         wait_for(probe, what=f"refusal with {sentence!r}", timeout_s=_HEARD_TIMEOUT_S)
+
+    def _placed(self, manifest: Manifest) -> Manifest:
+        return {**manifest, "metadata": {**manifest["metadata"], "namespace": self.name}}
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return an object of the project's namespace, or None. Raises FailureError while the API server is away."""
@@ -125,10 +125,8 @@ class Tenant:
         """Wait until `missing(object)` has nothing to say; return the object."""
 
         def probe() -> dict[str, Any]:
-            try:
+            with passing(FailureError):
                 found = self.get(kind, name)
-            except FailureError as failure:
-                raise NotYet(str(failure)) from failure
             if found is None:
                 raise NotYet("it does not exist")
             if lack := missing(found):

@@ -1,6 +1,7 @@
 """Waiting for a condition, with a deadline and a reason for those who waited in vain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -12,6 +13,15 @@ T = TypeVar("T")
 
 class NotYet(Exception):  # why: a state that passes, not an error
     """The condition does not hold yet; the text says what is missing."""
+
+
+@contextmanager
+def passing(*errors: type[Exception]) -> Iterator[None]:
+    """Within it, these errors are NotYet: what fails so now may not a moment later."""
+    try:
+        yield
+    except errors as error:
+        raise NotYet(str(error)) from error
 
 
 def wait_for(probe: Callable[[], T], *, what: str, timeout_s: float, most_pause_s: float = 0.5) -> T:

@@ -116,7 +116,10 @@ async def test_each_result_and_error_brings_the_key_back_or_not(outcome: Result 
     assert worker.calls == {"a": calls}
 
 
-async def test_a_refused_request_is_retried_slowly_and_an_event_brings_it_back_at_once() -> None:
+@pytest.mark.parametrize("bring", [WorkQueue.add, WorkQueue.notice])
+async def test_a_refused_request_is_retried_slowly_and_an_event_brings_it_back_at_once(
+    bring: Callable[[WorkQueue[str], str], None],
+) -> None:
     worker = Worker(Refused("forbidden", code=403, reason="Forbidden"))
     queue = queue_of(worker)
     async with running(queue):
@@ -125,7 +128,7 @@ async def test_a_refused_request_is_retried_slowly_and_an_event_brings_it_back_a
         assert isinstance(result, Retry)
         assert result.reason == "Forbidden"
         assert queue.is_idle
-        queue.add("a")
+        bring(queue, "a")
         assert await worker.settled.get() == ("a", Done())
 
 
@@ -179,16 +182,6 @@ async def test_a_failure_that_stays_slows_down_no_later_retry() -> None:
         for _ in range(21):
             queue.add("a")
             await worker.settled.get()
-        assert await worker.settled.get() == ("a", Done())
-
-
-async def test_what_is_noticed_after_a_refused_request_is_looked_at_at_once() -> None:
-    worker = Worker(Refused("forbidden", code=403, reason="Forbidden"))
-    queue = queue_of(worker)
-    async with running(queue):
-        queue.add("a")
-        await worker.settled.get()
-        queue.notice("a")
         assert await worker.settled.get() == ("a", Done())
 
 

@@ -15,7 +15,7 @@ from nephos_dev.node.container_images import ContainerImage
 from nephos_dev.progress import FailureError, Progress
 from nephos_dev.supervision import Program
 from nephos_dev.supervisor_client import Supervisor
-from nephos_dev.waiting import NotYet, wait_for
+from nephos_dev.waiting import NotYet, passing, wait_for
 
 _READY_TIMEOUT_S = 60
 _PROGRAMS = ("containerd", "kubelet", "kube-scheduler")  # in the order in which they start
@@ -117,10 +117,8 @@ class Node:
         self._init.reload()
 
     def _containerd_answers(self) -> None:
-        try:
+        with passing(FailureError):
             self._ctr("version")
-        except FailureError as error:
-            raise NotYet(str(error)) from error
 
     def _node_is_ready(self) -> None:
         ready = '{.status.conditions[?(@.type=="Ready")].status}'
@@ -130,14 +128,12 @@ class Node:
 
     def _expect_no_containers(self) -> None:
         """End those that are there, and raise NotYet if there were any."""
-        try:
+        with passing(FailureError):  # one may have ended meanwhile
             for task in self._ctr("tasks", "list", "-q").split():
                 self._ctr("tasks", "delete", "--force", task)
             containers = self._ctr("containers", "list", "-q").split()
             for container in containers:
                 self._ctr("containers", "delete", container)
-        except FailureError as failure:  # one may have ended meanwhile
-            raise NotYet(str(failure)) from failure
         if containers:
             raise NotYet(f"{len(containers)} containers were there")
 

@@ -7,7 +7,6 @@ out here, at a twentieth of what decoding them all costs.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 import sys
@@ -16,18 +15,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_PROMISC, IFF_UP
 
-from nephos_agent.network.linux.netlink_codec import attribute, attributes, flagged_messages, message, messages
-from nephos_agent.network.linux.netlink_socket import expect_whole, whole
+from nephos_agent.network.linux.netlink_codec import attribute, attributes, message, messages
+from nephos_agent.network.linux.netlink_socket import dumped, raise_refusal, whole
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")
 _STATS64: Final = struct.Struct("=8Q")
 _BUFFER_BYTES: Final = 1 << 17
-_NLMSG_ERROR: Final = 2
-_NLMSG_DONE: Final = 3
 # linux/if_link.h
 _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
@@ -134,10 +131,8 @@ class LinkReader:
         for kind, payload in messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
             if kind == RTM_NEWLINK:
                 return read_link(payload)
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", payload)[0]
-                if code != errno.ENODEV:
-                    raise OSError(code, f"link {name}: {os.strerror(code)}")
+            if kind == NLMSG_ERROR:
+                raise_refusal(payload, f"link {name}", frozenset({errno.ENODEV}))
         return None
 
     def all(self) -> tuple[Link, ...]:
@@ -155,18 +150,8 @@ class LinkReader:
 
     def _dump(self) -> Iterator[memoryview]:
         self._send(NLM_F_REQUEST | NLM_F_DUMP, b"")
-        seen = 0
-        while True:
-            for kind, flags, payload in flagged_messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
-                seen |= flags
-                if kind == _NLMSG_DONE:
-                    expect_whole(seen)
-                    return
-                if kind == RTM_NEWLINK:
-                    yield payload
-                elif kind == _NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", payload)[0]
-                    raise OSError(code, f"links: {os.strerror(code)}")
+        answers = dumped(lambda: self._socket.recv(_BUFFER_BYTES), "links")
+        return (payload for kind, payload in answers if kind == RTM_NEWLINK)
 
 
 def _read_counters(payload: memoryview) -> tuple[str, Counters]:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
 
 from nephos_agent.network.linux.netlink_codec import flagged_messages, message, messages
 
 T = TypeVar("T")
 
-_NLMSG_ERROR: Final = 2
-_NLMSG_DONE: Final = 3
 _BATCH_BYTES: Final = 64 * 1024
 _BUFFER_BYTES: Final = 1 << 20
 _DUMP_TRIES: Final = 5
@@ -28,13 +26,31 @@ Request = tuple[int, int, bytes]
 """Type, flags beside NLM_F_REQUEST, and body."""
 
 
-def expect_whole(flags: int) -> None:
-    """Raise ``InterruptedError`` if the flags of a dump's messages say that what it lists changed meanwhile.
+def dumped(receive: Callable[[], bytes], subject: str) -> Iterator[tuple[int, memoryview]]:
+    """Yield type and payload of the answers to a dump that was asked for.
 
-    Source: NLM_F_DUMP_INTR in linux/netlink.h.
+    Raises ``OSError``, which is ``InterruptedError`` at the end where what is listed changed meanwhile and some may be
+    missing (NLM_F_DUMP_INTR in linux/netlink.h).
     """
-    if flags & NLM_F_DUMP_INTR:
-        raise InterruptedError(errno.EINTR, "what a netlink dump lists changed meanwhile")
+    seen = 0
+    while True:
+        for kind, flags, payload in flagged_messages(memoryview(receive())):
+            seen |= flags
+            if kind == NLMSG_DONE:
+                if seen & NLM_F_DUMP_INTR:
+                    raise InterruptedError(errno.EINTR, "what a netlink dump lists changed meanwhile")
+                return
+            if kind == NLMSG_ERROR:
+                raise_refusal(payload, subject)
+            else:
+                yield kind, payload
+
+
+def raise_refusal(payload: memoryview, subject: str, tolerated: frozenset[int] = frozenset()) -> None:
+    """Raise ``OSError`` for the error that a message tells, unless it is none or one of ``tolerated``."""
+    code = -struct.unpack_from("=i", payload)[0]
+    if code and code not in tolerated:
+        raise OSError(code, f"{subject}: {os.strerror(code)}")
 
 
 def whole(dump: Callable[[], Iterable[T]]) -> tuple[T, ...]:
@@ -76,20 +92,10 @@ class NetlinkSocket:
             self._flush(batch, tolerated)
 
     def dump(self, kind: int, body: bytes) -> Iterator[tuple[int, memoryview]]:
-        """Yield type and payload of the answers. Raises ``InterruptedError`` at the end if some may be missing."""
+        """Yield type and payload of the answers, as ``dumped``."""
         self._sequence += 1
         self._socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, body))
-        seen = 0
-        while True:
-            for answer, flags, payload in flagged_messages(memoryview(self._socket.recv(_BUFFER_BYTES))):
-                seen |= flags
-                if answer == _NLMSG_DONE:
-                    expect_whole(seen)
-                    return
-                if answer == _NLMSG_ERROR:
-                    self._raise(payload, frozenset())
-                else:
-                    yield answer, payload
+        yield from dumped(lambda: self._socket.recv(_BUFFER_BYTES), self._subject)
 
     def ask(self, kind: int, body: bytes) -> tuple[tuple[int, memoryview], ...]:
         """Return type and payload of the answers to a question that is no dump. Raises ``OSError``."""
@@ -98,8 +104,8 @@ class NetlinkSocket:
         answers: list[tuple[int, memoryview]] = []
         while True:
             for answer, payload in self._receive():
-                if answer == _NLMSG_ERROR:
-                    self._raise(payload, frozenset())
+                if answer == NLMSG_ERROR:
+                    raise_refusal(payload, self._subject)
                     return tuple(answers)
                 answers.append((answer, payload))
 
@@ -114,7 +120,7 @@ class NetlinkSocket:
         while True:
             for _kind, payload in self._receive_answers():
                 try:
-                    self._raise(payload, tolerated)
+                    raise_refusal(payload, self._subject, tolerated)
                 except OSError as error:
                     refusal = refusal or error
                 if struct.unpack_from("=L", payload, _SEQUENCE_IN_ERROR)[0] == last:
@@ -123,12 +129,7 @@ class NetlinkSocket:
                     return
 
     def _receive_answers(self) -> Iterator[tuple[int, memoryview]]:
-        return ((kind, payload) for kind, payload in self._receive() if kind == _NLMSG_ERROR)
+        return ((kind, payload) for kind, payload in self._receive() if kind == NLMSG_ERROR)
 
     def _receive(self) -> Iterator[tuple[int, memoryview]]:
         return messages(memoryview(self._socket.recv(_BUFFER_BYTES)))
-
-    def _raise(self, payload: memoryview, tolerated: frozenset[int]) -> None:
-        code = -struct.unpack_from("=i", payload)[0]
-        if code and code not in tolerated:
-            raise OSError(code, f"{self._subject}: {os.strerror(code)}")
